@@ -1,0 +1,77 @@
+"""Number formats: widths of sums, derived from the layer sizes and never typed in.
+
+Every bound below is the largest magnitude that the contract (``docs/arithmetic.md``) can reach, so a
+signed format of :func:`signed_bits` of the bound can never overflow.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from golden.parameters import Parameters
+
+
+def signed_bits(bound: int) -> int:
+    """Return the bits of the smallest signed format that holds ``-bound .. bound``."""
+    return bound.bit_length() + 1
+
+
+def unsigned_bits(bound: int) -> int:
+    """Return the bits of the smallest unsigned format that holds ``0 .. bound``; at least 1."""
+    return max(1, bound.bit_length())
+
+
+def fixed(value: int, fraction_bits: int) -> str:
+    """Print an integer with its fixed-point reading, such as ``-96 (-0.75)``."""
+    if fraction_bits == 0:
+        return str(value)
+    return f"{value} ({value / (1 << fraction_bits):g})"
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Widths of the trainer's sums, in bits, signed unless said.
+
+    Attributes:
+        sum_bits: Accumulator and ``z``, ``g`` fraction bits (contract, section 6).
+        logit_bits: ``o = z >> (s_L + g)`` of the output layer.
+        product_bits: One lane's ``T * d`` in the backward pass, ``g`` fraction bits.
+        partial_bits: Backward sum ``p`` of a column over all units of a layer, ``g`` fraction bits.
+        exponent_bits: Unsigned exponent ``e`` of the quantizer, ``0 .. A``.
+        increment_bits: Weight or bias increment ``((d << e) + r) >> K``.
+        delta_bits: A delta memory word: the wider of output and hidden delta.
+    """
+
+    sum_bits: int
+    logit_bits: int
+    product_bits: int
+    partial_bits: int
+    exponent_bits: int
+    increment_bits: int
+    delta_bits: int
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> Self:
+        """Derive the widths from the layer sizes and the operand widths."""
+        p = parameters
+        g = p.draw_fraction_bits
+        # The bias term of a sum is floor(b / 2**(fb - g)): one LSB more than the shifted magnitude.
+        bias_term = (p.bias_max >> (p.bias_fraction_bits - g)) + 1
+        sums = [(size * p.activation_max << g) + bias_term for size in p.layers[:-1]]
+        delta_max = max(p.output_delta_max, p.hidden_delta_max if p.depth > 1 else 0)
+        partial = 0
+        for layer in range(1, p.depth):
+            last = layer == p.depth - 1
+            bound = p.output_delta_max if last else p.hidden_delta_max
+            partial = max(partial, p.layers[layer + 1] * bound << g)
+        # The largest left shift and the smallest K of any layer; + 1 for the rounding.
+        weight_increment = max((delta_max << p.activation_bits >> k) + 1 for k in p.update_shifts)
+        bias_increment = (delta_max >> p.bias_shift) + 1
+        return cls(
+            sum_bits=signed_bits(max(sums)),
+            logit_bits=signed_bits((sums[-1] >> (p.activation_shifts[-1] + g)) + 1),
+            product_bits=signed_bits(delta_max << g),
+            partial_bits=signed_bits(partial),
+            exponent_bits=unsigned_bits(p.activation_bits),
+            increment_bits=signed_bits(max(weight_increment, bias_increment)),
+            delta_bits=max(p.output_delta_bits, p.hidden_delta_bits if p.depth > 1 else 0),
+        )
