@@ -1,0 +1,109 @@
+"""The backward sum: an adder tree over the lanes, and a scratch memory over the blocks."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.formats import Formats
+from golden.parameters import Parameters
+from golden.probes import tree_depth
+from hdl.gradient import HiddenDelta
+from hdl.shapes import hidden_entry_shape, step_shape
+
+
+class Backward(wiring.Component):
+    """Sum ``T * d`` of a column over all units, and make it the delta of the unit below.
+
+    The sum of a column is complete only after the layer's last block, so that partial sums wait in a
+    scratch memory, one word a list entry (``docs/architecture.md``, section 6).
+
+    Attributes:
+        products: ``T * d`` of every lane at s7.
+        step5: The step at s5.
+        entry5: Its list word.
+        delta_valid: Write ``delta`` to the unit ``delta_block``, ``delta_lane`` of layer ``delta_layer - 1``.
+        partial: The column's sum so far, s(8+T), ``g`` fraction bits.
+        delta: ``hidden_delta`` register, s(9+T).
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        p = parameters
+        self._p = p
+        formats = Formats.of(p)
+        step, entry = step_shape(p), hidden_entry_shape(p)
+        super().__init__(
+            {
+                "products": In(data.ArrayLayout(signed(formats.product_bits), p.lanes)),
+                "step5": In(step),
+                "entry5": In(entry),
+                "delta_valid": Out(1),
+                "delta_layer": Out(step["layer"].shape),
+                "delta_block": Out(entry["block"].shape),
+                "delta_lane": Out(entry["lane"].shape),
+                "partial": Out(signed(formats.partial_bits)),
+                "delta": Out(signed(p.hidden_delta_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self._p
+        depth = tree_depth(p.lanes)
+
+        # steps[i] and entries[i] belong to stage s(5+i).
+        steps, entries = [self.step5], [self.entry5]
+        for stage in range(6, 10 + depth):
+            step = Signal.like(self.step5, name=f"step{stage}")
+            entry = Signal.like(self.entry5, name=f"entry{stage}")
+            m.d.sync += [step.eq(steps[-1]), entry.eq(entries[-1])]
+            steps.append(step)
+            entries.append(entry)
+        at_read, at_sum, at_write, at_delta = (steps[depth + i] for i in (0, 2, 3, 4))
+
+        level = [self.products[lane] for lane in range(p.lanes)]
+        for stage in range(depth):
+            sums = []
+            for pair in range(0, len(level), 2):
+                terms = level[pair : pair + 2]
+                # One bit more for each level; the last level fits partial_bits, which counts every unit
+                # of the layer, and lanes without a unit add 0.
+                total = Signal(signed(len(terms[0]) + 1), name=f"tree{stage}_{pair // 2}")
+                m.d.sync += total.eq(sum(terms[1:], terms[0]))
+                sums.append(total)
+            level = sums
+
+        m.submodules.scratch = scratch = memory.Memory(
+            shape=self.partial.shape(), depth=max(p.layers[1:-1]), init=[]
+        )
+        read, write = scratch.read_port(), scratch.write_port()
+        scratch_word = Signal.like(self.partial)
+        m.d.comb += read.addr.eq(at_read.position)
+        m.d.sync += scratch_word.eq(read.data)
+
+        wanted = at_sum.entry & at_sum.backward & (at_sum.layer != 0)
+        with m.If(wanted):
+            below = Mux(at_sum.block == 0, 0, scratch_word)
+            m.d.sync += self.partial.eq(level[0] + below)
+
+        written = Signal()
+        m.d.comb += [
+            written.eq(at_write.entry & at_write.backward & (at_write.layer != 0)),
+            write.addr.eq(at_write.position),
+            write.data.eq(self.partial),
+            write.en.eq(written & ~at_write.last_block),
+        ]
+
+        m.submodules.hidden_delta = hidden_delta = HiddenDelta(p)
+        m.d.comb += [
+            hidden_delta.partial.eq(self.partial),
+            hidden_delta.layer.eq(at_write.layer),
+        ]
+        with m.If(written & at_write.last_block):
+            m.d.sync += self.delta.eq(hidden_delta.hidden_delta)
+        m.d.sync += self.delta_valid.eq(written & at_write.last_block)
+        m.d.comb += [
+            self.delta_layer.eq(at_delta.layer),
+            self.delta_block.eq(entries[depth + 4].block),
+            self.delta_lane.eq(entries[depth + 4].lane),
+        ]
+        return m

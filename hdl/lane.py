@@ -1,0 +1,131 @@
+"""One lane: the arithmetic of one output unit, from the memory words to the new weight."""
+
+from amaranth.hdl import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.formats import Formats
+from golden.parameters import Parameters
+from hdl.accumulate import Accumulate, Select
+from hdl.connect import Connect
+from hdl.gradient import Gradient, ShiftAmount
+from hdl.shapes import delta_shape, sum_shape
+from hdl.update import UpdateBias, UpdateWeight
+
+
+class Lane(wiring.Component):
+    """Stages s5 to s9 of the step pipeline for one lane (``docs/architecture.md``, section 6).
+
+    The digit in a name is the stage whose step the signal belongs to.
+
+    Attributes:
+        weight5: Weight word.
+        delta5: Delta word.
+        random5: Random bits of the draw.
+        entry5: The step is an entry.
+        delta_enable5: It is a backward entry or end.
+        value6: Value of the list entry, 0 for an end step.
+        bias: Bias word: of the step at s6 going forward, at s8 going backward.
+        accumulate6: The step is a forward entry or end.
+        first6: It is the first of its block.
+        amount6: Shift of the delta.
+        random7: Random bits of the update.
+        bias7: The step is an end.
+        increment7: The step is a backward entry or end.
+        weight_enable8: The step is a backward entry.
+        bias_enable8: The step is a backward end.
+        weight: ``weight`` register of s6.
+        draw: ``draw`` register of s6.
+        delta: ``delta`` register of s6.
+        accumulator: ``accumulator`` register of s7.
+        product: ``T * d``, s7.
+        increment: ``increment`` register of s8.
+        new_weight: ``new_weight`` register of s9.
+        new_bias: ``new_bias`` register of s9.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        p = parameters
+        self._p = p
+        formats = Formats.of(p)
+        connect, gradient = Connect(p), Gradient(p)
+        super().__init__(
+            {
+                "weight5": In(signed(p.weight_bits)),
+                "delta5": In(delta_shape(p)),
+                "random5": In(connect.random.shape()),
+                "entry5": In(1),
+                "delta_enable5": In(1),
+                "value6": In(p.activation_bits),
+                "bias": In(signed(p.bias_bits)),
+                "accumulate6": In(1),
+                "first6": In(1),
+                "amount6": In(ShiftAmount(p).amount.shape()),
+                "random7": In(gradient.random.shape()),
+                "bias7": In(1),
+                "increment7": In(1),
+                "weight_enable8": In(1),
+                "bias_enable8": In(1),
+                "weight": Out(signed(p.weight_bits)),
+                "draw": Out(connect.draw.shape()),
+                "delta": Out(delta_shape(p)),
+                "accumulator": Out(sum_shape(p)),
+                "product": Out(signed(formats.product_bits)),
+                "increment": Out(signed(formats.increment_bits)),
+                "new_weight": Out(signed(p.weight_bits)),
+                "new_bias": Out(signed(p.bias_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self._p
+        g = p.draw_fraction_bits
+
+        m.submodules.connect = connect = Connect(p)
+        m.d.comb += [connect.weight.eq(self.weight5), connect.random.eq(self.random5)]
+        with m.If(self.entry5):
+            m.d.sync += [self.weight.eq(self.weight5), self.draw.eq(connect.draw)]
+        with m.If(self.delta_enable5):
+            m.d.sync += self.delta.eq(self.delta5)
+
+        m.submodules.accumulate = accumulate = Accumulate(p)
+        # The shifted bias fits a sum: golden.formats counts it in.
+        bias_term = self.bias >> (p.bias_fraction_bits - g)
+        m.d.comb += [
+            accumulate.base.eq(Mux(self.first6, bias_term, self.accumulator)),
+            accumulate.draw.eq(self.draw),
+            accumulate.value.eq(self.value6),
+        ]
+        with m.If(self.accumulate6):
+            m.d.sync += self.accumulator.eq(accumulate.total)
+
+        m.submodules.select = select = Select(len(self.delta), g)
+        m.d.comb += [select.draw.eq(self.draw), select.x.eq(self.delta)]
+        m.d.sync += self.product.eq(select.product)
+
+        m.submodules.gradient = gradient = Gradient(p)
+        m.d.comb += [
+            gradient.delta.eq(self.delta),
+            gradient.amount.eq(self.amount6),
+            gradient.random.eq(self.random7),
+            gradient.bias.eq(self.bias7),
+            gradient.enable7.eq(self.increment7),
+            self.increment.eq(gradient.increment),
+        ]
+
+        weight7, weight8 = Signal.like(self.weight), Signal.like(self.weight)
+        m.d.sync += [weight7.eq(self.weight), weight8.eq(weight7)]
+        m.submodules.update_weight = update_weight = UpdateWeight(p)
+        m.submodules.update_bias = update_bias = UpdateBias(p)
+        m.d.comb += [
+            update_weight.weight.eq(weight8),
+            update_weight.increment.eq(self.increment),
+            update_bias.bias.eq(self.bias),
+            update_bias.increment.eq(self.increment),
+        ]
+        with m.If(self.weight_enable8):
+            m.d.sync += self.new_weight.eq(update_weight.new_weight)
+        with m.If(self.bias_enable8):
+            m.d.sync += self.new_bias.eq(update_bias.new_bias)
+        return m

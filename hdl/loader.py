@@ -1,0 +1,133 @@
+"""Loading: samples from the stream into lists of non-zero pixels, behind the computing."""
+
+from amaranth.hdl import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.formats import unsigned_bits
+from golden.parameters import Parameters
+from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shape
+
+
+class Loader(wiring.Component):
+    """Fill one input list while the trainer works on the other (``docs/architecture.md``, section 4).
+
+    An all-zero word costs one clock, another word one clock for each non-zero pixel.
+
+    Attributes:
+        samples: The sample stream.
+        release: Give the list ``release_buffer`` back, empty.
+        count: Entries of each list; an entry may be read from the clock on in which it is counted.
+        closed: The list is complete.
+        label: Label of each list's sample.
+        train: Whether it is a training sample.
+        shift: Its learning-rate shift.
+        opened: A sample is in the list or on its way.
+        read_address: Entry to read.
+        read_entry: That entry, one clock later.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        p = parameters
+        self._p = p
+        shape = sample_shape(p)
+        self._address_bits = unsigned_bits(2 * p.layers[0] - 1)
+        super().__init__(
+            {
+                "samples": In(stream.Signature(shape)),
+                "release": In(1),
+                "release_buffer": In(1),
+                "count": Out(data.ArrayLayout(unsigned_bits(p.layers[0]), 2)),
+                "closed": Out(2),
+                "opened": Out(2),
+                "label": Out(data.ArrayLayout(shape["label"].shape, 2)),
+                "train": Out(2),
+                "shift": Out(data.ArrayLayout(shape["shift"].shape, 2)),
+                "read_address": In(self._address_bits),
+                "read_entry": Out(input_entry_shape(p)),
+            }
+        )
+        self.valid = Signal()
+        self.pixels = Signal(shape["pixels"].shape)
+        self.mask = Signal(p.pixels_per_beat)
+        self.index = Signal(unsigned_bits(p.layers[0] - 1))
+        self.last = Signal()
+        self.beat = Signal(unsigned_bits(p.layers[0] - 1))
+        self.buffer = Signal()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        p = self._p
+        inputs, width = p.layers[0], p.pixels_per_beat
+
+        m.submodules.input_list = input_list = memory.Memory(
+            shape=input_entry_shape(p), depth=2 * inputs, init=[]
+        )
+        read, write = input_list.read_port(), input_list.write_port()
+        m.d.comb += [read.addr.eq(self.read_address), self.read_entry.eq(read.data)]
+
+        lowest = Signal(width)
+        rest = Signal(width)
+        done = Signal()
+        accept = Signal()
+        m.d.comb += [
+            lowest.eq(lowest_set(self.mask)),
+            rest.eq(self.mask & ~lowest),
+            done.eq(self.valid & (rest == 0)),
+            self.samples.ready.eq(
+                (~self.valid | (done & ~self.last))
+                & ((self.beat != 0) | ~self.opened.bit_select(self.buffer, 1))
+            ),
+            accept.eq(self.samples.valid & self.samples.ready),
+        ]
+
+        count = self.count[self.buffer]
+        # The select is one-hot, so an OR of masked pixels is the multiplexer.
+        pixel = Const(0, p.activation_bits)
+        for k in range(width):
+            pixel = pixel | (self.pixels[k] & lowest[k].replicate(p.activation_bits))
+        m.d.comb += [
+            write.addr.eq(Mux(self.buffer, inputs, 0) + count),
+            # The unit's number is below n_0: the mask has no bit beyond the last pixel.
+            write.data.index.eq(self.index + one_hot_index(lowest)),
+            write.data.value.eq(pixel),
+            write.en.eq(self.valid & (self.mask != 0)),
+        ]
+
+        with m.If(write.en):
+            m.d.sync += [count.eq(count + 1), self.mask.eq(rest)]
+        with m.If(done):
+            m.d.sync += self.valid.eq(0)
+            with m.If(self.last):
+                m.d.sync += [
+                    self.closed.bit_select(self.buffer, 1).eq(1),
+                    self.buffer.eq(~self.buffer),
+                ]
+        with m.If(accept):
+            final = Signal()
+            next_beat = self.beat + width
+            m.d.comb += final.eq(next_beat >= inputs)
+            payload = self.samples.payload
+            m.d.sync += [
+                self.valid.eq(1),
+                self.pixels.eq(payload.pixels),
+                self.mask.eq(
+                    Cat(
+                        (payload.pixels[k] != 0) & (self.beat + k < inputs) for k in range(width)
+                    )
+                ),
+                self.index.eq(self.beat),
+                self.last.eq(final),
+                self.beat.eq(Mux(final, 0, next_beat)),
+                self.opened.bit_select(self.buffer, 1).eq(1),
+                self.label[self.buffer].eq(payload.label),
+                self.train.bit_select(self.buffer, 1).eq(payload.train),
+                self.shift[self.buffer].eq(payload.shift),
+            ]
+        with m.If(self.release):
+            m.d.sync += [
+                self.opened.bit_select(self.release_buffer, 1).eq(0),
+                self.closed.bit_select(self.release_buffer, 1).eq(0),
+                self.count[self.release_buffer].eq(0),
+            ]
+        return m
