@@ -1,0 +1,1 @@
+"""Where golden model and gateware meet: simulators, lockstep, reports, the command line."""
