@@ -142,7 +142,7 @@ def find_compiler() -> Tool:
 
 def cache_folder() -> Path:
     """Return the folder that keeps compiled designs, on Linux below ``$XDG_CACHE_HOME``."""
-    return platformdirs.user_cache_path("nomul")
+    return platformdirs.user_cache_path("nomul", appauthor=False)
 
 
 def compile_design(
