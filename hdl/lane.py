@@ -8,7 +8,7 @@ from golden.formats import Formats
 from golden.parameters import Parameters
 from hdl.accumulate import Accumulate, Select
 from hdl.connect import Connect
-from hdl.gradient import Gradient, ShiftAmount
+from hdl.gradient import Gradient
 from hdl.shapes import delta_shape, sum_shape
 from hdl.update import UpdateBias, UpdateWeight
 
@@ -48,7 +48,8 @@ class Lane(wiring.Component):
         p = parameters
         self._p = p
         formats = Formats.of(p)
-        connect, gradient = Connect(p), Gradient(p)
+        self._connect = connect = Connect(p)
+        self._gradient = gradient = Gradient(p)
         super().__init__(
             {
                 "weight5": In(signed(p.weight_bits)),
@@ -60,7 +61,7 @@ class Lane(wiring.Component):
                 "bias": In(signed(p.bias_bits)),
                 "accumulate6": In(1),
                 "first6": In(1),
-                "amount6": In(ShiftAmount(p).amount.shape()),
+                "amount6": In(gradient.amount.shape()),
                 "random7": In(gradient.random.shape()),
                 "bias7": In(1),
                 "increment7": In(1),
@@ -82,7 +83,7 @@ class Lane(wiring.Component):
         p = self._p
         g = p.draw_fraction_bits
 
-        m.submodules.connect = connect = Connect(p)
+        m.submodules.connect = connect = self._connect
         m.d.comb += [connect.weight.eq(self.weight5), connect.random.eq(self.random5)]
         with m.If(self.entry5):
             m.d.sync += [self.weight.eq(self.weight5), self.draw.eq(connect.draw)]
@@ -104,7 +105,7 @@ class Lane(wiring.Component):
         m.d.comb += [select.draw.eq(self.draw), select.x.eq(self.delta)]
         m.d.sync += self.product.eq(select.product)
 
-        m.submodules.gradient = gradient = Gradient(p)
+        m.submodules.gradient = gradient = self._gradient
         m.d.comb += [
             gradient.delta.eq(self.delta),
             gradient.amount.eq(self.amount6),
