@@ -11,7 +11,7 @@ from golden.parameters import Parameters
 def _magnitude(draw: Value, x: Value, g: int) -> Value:
     """Return the bits of ``|T| * x``, ``g`` more than ``x`` has: 0, ``x`` or ``2x``."""
     if g == 0:
-        result = x & draw[0].replicate(len(x))
+        result = x.as_unsigned() & draw[0].replicate(len(x))
     else:
         # |T| = 1 has bit 0; +2 and -2 are 010 and 110.
         once, twice = draw[0], draw[1] & ~draw[0]

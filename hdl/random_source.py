@@ -39,14 +39,9 @@ class RandomSource(wiring.Component):
         recall_slot: Number of a slot.
         word: One word a source, combinational: the present states.
         state: The registers.
-
-    Raises:
-        ValueError: If there is no such width.
     """
 
     def __init__(self, width: int, initial: Sequence[int], slots: int) -> None:
-        if width not in SHIFTS:
-            raise ValueError(f"a random source has {', '.join(map(str, SHIFTS))} bits, not {width}")
         self._slots = slots
         self._initial = list(initial)
         self._shape = data.ArrayLayout(unsigned(width), len(self._initial))
