@@ -35,6 +35,7 @@ class Trainer(wiring.Component):
     Args:
         parameters: The network and its formats. Input dropout is the golden model's alone.
         state: What memories and random sources hold after configuration.
+        probed: Have the port ``probes``.
 
     Raises:
         ParameterError: If the parameters ask for what the gateware does not do.
@@ -44,41 +45,27 @@ class Trainer(wiring.Component):
             transfers a sample.
         predictions: One record a sample.
         sample_count: Samples done since reset, modulo ``2**32``.
-        idle: No sample is in hand or on its way, and no prediction waits.
+        idle: No sample is in hand or on its way, no prediction waits, and every write has landed.
+        probes: The registers of the probe table (``golden.probes``), packed: for the lockstep.
     """
 
-    def __init__(self, parameters: Parameters, state: State) -> None:
+    def __init__(self, parameters: Parameters, state: State, *, probed: bool = False) -> None:
         if parameters.input_dropout_bits:
             raise ParameterError(
                 "input_dropout_bits must be 0 for the gateware, which has no input dropout"
             )
         self._p = parameters
         self._state = state
-        super().__init__(
-            {
-                "samples": In(stream.Signature(sample_shape(parameters))),
-                "predictions": Out(stream.Signature(prediction_shape(parameters))),
-                "sample_count": Out(32),
-                "idle": Out(1),
-            }
-        )
-        self._probes: dict[str, Value] = {}
-
-    def probes(self) -> Value:
-        """Return all probed registers, packed as ``golden.probes`` says; call it after elaboration."""
-        packed = []
-        for probe in probe_table(self._p):
-            value = Value.cast(self._probes[probe.name])
-            if len(value) == 0:
-                # The index into one class, or one of anything, has no bits.
-                value = Const(0, 1)
-            if len(value) != probe.bits * probe.words:
-                raise ValueError(
-                    f"probe {probe.name} is {len(value)} bits wide, "
-                    f"the table says {probe.bits} x {probe.words}"
-                )
-            packed.append(value)
-        return Cat(packed)
+        self._table = probe_table(parameters) if probed else []
+        members = {
+            "samples": In(stream.Signature(sample_shape(parameters))),
+            "predictions": Out(stream.Signature(prediction_shape(parameters))),
+            "sample_count": Out(32),
+            "idle": Out(1),
+        }
+        if probed:
+            members["probes"] = Out(sum(probe.bits * probe.words for probe in self._table))
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -237,6 +224,7 @@ class Trainer(wiring.Component):
 
         # One delta port, three writers that are never active together: the clear of a block's row, the
         # output deltas, and the hidden deltas of the backward pass.
+        probes: dict[str, Value] = {}
         delta_row, delta_lane = drain.delta_row, drain.delta_lane
         delta_value, delta_valid = drain.delta, drain.delta_valid
         if p.depth > 1:
@@ -255,7 +243,7 @@ class Trainer(wiring.Component):
             delta_lane = Mux(behind.delta_valid, behind.delta_lane, delta_lane)
             delta_value = Mux(behind.delta_valid, behind.delta, delta_value)
             delta_valid = delta_valid | behind.delta_valid
-            self._probes |= {
+            probes |= {
                 "activation": drain.relu.activation,
                 "hidden_count": drain.count,
                 "hidden_closed": drain.closed,
@@ -286,7 +274,11 @@ class Trainer(wiring.Component):
             self.predictions.valid.eq(valid),
             self.predictions.payload.eq(record),
             self.sample_count.eq(walker.sample_count),
-            self.idle.eq((loader.opened == 0) & ~valid),
+            self.idle.eq(
+                (loader.opened == 0)
+                & ~valid
+                & ~Cat((step.entry, step.end) for step in steps[1:]).any()
+            ),
             loader.release.eq(walker.done),
             loader.release_buffer.eq(walker.buffer),
             walker.count.eq(count),
@@ -298,7 +290,7 @@ class Trainer(wiring.Component):
             walker.drained.eq(drain.drained),
         ]
 
-        self._probes |= {
+        probes |= {
             "load_valid": loader.valid,
             "load_beat": loader.beat,
             "load_mask": loader.mask,
@@ -352,7 +344,25 @@ class Trainer(wiring.Component):
             "out_valid": valid,
             "out_prediction": record.prediction,
         }
+        self._connect_probes(m, probes)
         return m
+
+    def _connect_probes(self, m: Module, probes: dict[str, Value]) -> None:
+        """Pack the probed registers in the order of the table."""
+        packed = []
+        for probe in self._table:
+            value = Value.cast(probes[probe.name])
+            if len(value) == 0:
+                # The index into one class, or one of anything, has no bits.
+                value = Const(0, 1)
+            if len(value) != probe.bits * probe.words:
+                raise ValueError(
+                    f"probe {probe.name} is {len(value)} bits wide, "
+                    f"the table says {probe.bits} x {probe.words}"
+                )
+            packed.append(value)
+        if packed:
+            m.d.comb += self.probes.eq(Cat(packed))
 
     def _random_sources(
         self, m: Module, walker: Walker, step4: data.View
@@ -375,36 +385,3 @@ class Trainer(wiring.Component):
             update.step.eq(step4.entry & step4.backward),
         ]
         return draw, update
-
-
-class Bench(wiring.Component):
-    """The trainer with its probed registers as a port: what the lockstep simulates.
-
-    Attributes:
-        samples: The trainer's.
-        predictions: The trainer's.
-        sample_count: The trainer's.
-        idle: The trainer's.
-        probes: The probe table, packed (``golden.probes``).
-    """
-
-    def __init__(self, parameters: Parameters, state: State) -> None:
-        self.trainer = Trainer(parameters, state)
-        bits = sum(probe.bits * probe.words for probe in probe_table(parameters))
-        super().__init__(
-            wiring.Signature({**self.trainer.signature.members, "probes": Out(bits)})
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        trainer = self.trainer
-        # Elaborated here and not by Amaranth, because only then do its registers exist.
-        m.submodules.trainer = trainer.elaborate(platform)
-        wiring.connect(m, wiring.flipped(self.samples), trainer.samples)
-        wiring.connect(m, trainer.predictions, wiring.flipped(self.predictions))
-        m.d.comb += [
-            self.sample_count.eq(trainer.sample_count),
-            self.idle.eq(trainer.idle),
-            self.probes.eq(trainer.probes()),
-        ]
-        return m

@@ -9,12 +9,10 @@ from amaranth.lib import wiring
 
 from golden.parameters import Parameters
 from golden.state import State
-from hdl.trainer import Bench, Trainer
+from hdl.trainer import Trainer
 
 #: Module name of the generated core.
 TOP = "nomul_trainer"
-#: Module name of the probed core that the lockstep simulates.
-BENCH = "bench"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Generated:
         verilog: The text.
         top: Name of its top module.
         ports: Ports of the top module, clock and reset first.
-        memories: Where ``"weights"`` and ``"biases"`` are, as a path of instance names below the top.
+        memories: Where ``"weights"`` and ``"biases"`` are, as paths of names below the top.
     """
 
     verilog: str
@@ -52,14 +50,14 @@ class Generated:
 def convert(component: wiring.Component, name: str) -> str:
     """Return a component as Verilog whose combinational blocks start in every simulator.
 
-    Amaranth lets each ``always @*`` block read a register that is initialised in its declaration, so
-    that the block runs once at time 0. In SystemVerilog mode Icarus counts no event for such an
-    initialiser; it does for an ``initial`` statement.
+    An ``always @*`` block runs when something that it reads changes. In SystemVerilog mode Icarus counts
+    the initialiser of a declaration as no change, so that a block which reads only registers at rest would
+    keep its outputs unknown; an ``initial`` statement does count.
     """
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     return re.sub(
-        r"^( *)reg (\\\$auto\$\S+ ) *= 0;",
-        r"\1reg \2;\n\1initial \2 = 0;",
+        r"^( *)reg (\[\d+:\d+\] )?(\\\S+ |\w+) *= ([^;]+);",
+        r"\1reg \2\3;\n\1initial \3 = \4;",
         text,
         flags=re.MULTILINE,
     )
@@ -71,24 +69,20 @@ def generate(parameters: Parameters, state: State, *, probed: bool = False) -> G
     Args:
         parameters: The network and its formats.
         state: What memories and random sources hold after configuration.
-        probed: Wrap the trainer into a bench with the probe table as a port.
+        probed: Give it the port ``probes``, for the lockstep.
 
     Raises:
         ParameterError: If the parameters ask for what the gateware does not do.
     """
-    component: wiring.Component
-    if probed:
-        component, top, path = Bench(parameters, state), BENCH, "trainer."
-    else:
-        component, top, path = Trainer(parameters, state), TOP, ""
+    component = Trainer(parameters, state, probed=probed)
     ports = [Port("clk", "input", 1), Port("rst", "input", 1)]
     for names, member, value in component.signature.flatten(component):
         direction = "input" if member.flow is wiring.In else "output"
         ports.append(Port("__".join(map(str, names)), direction, len(Value.cast(value))))
     return Generated(
-        verilog=convert(component, top),
-        top=top,
+        verilog=convert(component, TOP),
+        top=TOP,
         # A port without bits (the label of a one-class network) is not in the text.
         ports=tuple(port for port in ports if port.bits),
-        memories={name: path + name for name in ("weights", "biases")},
+        memories={"weights": "weights", "biases": "biases"},
     )
