@@ -1,7 +1,7 @@
 """Number formats: widths of sums, derived from the layer sizes and never typed in.
 
-Every bound below is the largest magnitude that the contract (``docs/arithmetic.md``) can reach, so a
-signed format of :func:`signed_bits` of the bound can never overflow.
+Every bound below is the largest magnitude that the contract (``docs/arithmetic.md``) can reach, so
+a signed format of :func:`signed_bits` of the bound can never overflow.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The one object that the golden model and the gateware share.
 
-A :class:`Parameters` is frozen, checks itself, prints itself so that it can be pasted back, and goes
-to TOML and back. Everything else that is known of a network before it runs (widths of sums, places in
-memory) is derived from it: see :mod:`golden.formats` and :mod:`golden.layout`.
+A :class:`Parameters` is frozen, checks itself, prints itself so that it can be pasted back, and
+goes to TOML and back. Everything else that is known of a network before it runs (widths of sums,
+places in memory) is derived from it: see :mod:`golden.formats` and :mod:`golden.layout`.
 """
 
 import dataclasses
@@ -48,7 +48,8 @@ class Parameters:
     ``l = 1..L``; ``layers`` has ``L + 1`` entries.
 
     Attributes:
-        layers: Sizes ``n_0 .. n_L``, inputs first, classes last. 1 to 8 layers, each of 1..65535 units.
+        layers: Sizes ``n_0 .. n_L``, inputs first, classes last: 1 to 8 layers, each of 1..65535
+            units.
         lanes: Output units worked on in one clock (``P``), 1..256.
         pixels_per_beat: Input values that the sample stream carries in one transfer, 1..64.
         weight_bits: Bits of a weight, 4..16; ``F = weight_bits - 1`` are fraction bits.

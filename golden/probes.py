@@ -1,8 +1,9 @@
 """The probe table: the registers that the lockstep compares on every clock.
 
 One table names each register, its width and the unit that it belongs to. The gateware packs its
-registers into one port in this order, first probe in the lowest bits; the clocked golden model fills one
-integer column for each word. ``docs/architecture.md`` says what each register holds in which clock.
+registers into one port in this order, first probe in the lowest bits; the clocked golden model
+fills one integer column for each word. ``docs/architecture.md`` says what each register holds in
+which clock.
 """
 
 from dataclasses import dataclass
@@ -158,9 +159,7 @@ def probe_table(parameters: Parameters) -> list[Probe]:
                 fraction_bits=g,
                 stage=8 + tree,
             ),
-            Probe(
-                "hidden_delta", "backward", p.hidden_delta_bits, signed=True, stage=9 + tree
-            ),
+            Probe("hidden_delta", "backward", p.hidden_delta_bits, signed=True, stage=9 + tree),
         ]
     table += [
         Probe("out_valid", "output", 1),

@@ -14,14 +14,17 @@ from hdl.shapes import hidden_entry_shape, step_shape
 class Backward(wiring.Component):
     """Sum ``T * d`` of a column over all units, and make it the delta of the unit below.
 
-    The sum of a column is complete only after the layer's last block, so that partial sums wait in a
+    The sum of a column is complete only after the layer's last block: until then it waits in a
     scratch memory, one word a list entry (``docs/architecture.md``, section 6).
 
     Attributes:
         products: ``T * d`` of every lane at s7.
         step5: The step at s5.
         entry5: Its list word.
-        delta_valid: Write ``delta`` to the unit ``delta_block``, ``delta_lane`` of layer ``delta_layer - 1``.
+        delta_valid: Write ``delta`` to unit ``delta_block``, ``delta_lane`` of the layer below.
+        delta_layer: Layer whose backward pass made it.
+        delta_block: Block of the unit below.
+        delta_lane: Lane of the unit below.
         partial: The column's sum so far, s(8+T), ``g`` fraction bits.
         delta: ``hidden_delta`` register, s(9+T).
     """
@@ -65,8 +68,8 @@ class Backward(wiring.Component):
             sums = []
             for pair in range(0, len(level), 2):
                 terms = level[pair : pair + 2]
-                # One bit more for each level; the last level fits partial_bits, which counts every unit
-                # of the layer, and lanes without a unit add 0.
+                # One bit more for each level. The last level fits partial_bits, which counts every
+                # unit of the layer: lanes without a unit add 0.
                 total = Signal(signed(len(terms[0]) + 1), name=f"tree{stage}_{pair // 2}")
                 m.d.sync += total.eq(sum(terms[1:], terms[0]))
                 sums.append(total)

@@ -23,8 +23,9 @@ from hdl.shapes import (
 class Drain(wiring.Component):
     """Empty a block's accumulators lane by lane, never visiting a lane whose activation is 0.
 
-    Hidden layers: one non-zero activation a clock, appended to the layer's list (``docs/architecture.md``,
-    section 7). Output layer: one logit a clock, to the loss. The lanes go on with the next block meanwhile.
+    Hidden layers: one non-zero activation a clock, appended to the layer's list. Output layer: one
+    logit a clock, to the loss. The lanes go on with the next block meanwhile
+    (``docs/architecture.md``, section 7).
 
     Attributes:
         load: A block's sums are complete: take them.

@@ -10,9 +10,9 @@ from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shap
 
 
 class Loader(wiring.Component):
-    """Fill one input list while the trainer works on the other (``docs/architecture.md``, section 4).
+    """Fill one input list while the trainer works on the other.
 
-    An all-zero word costs one clock, another word one clock for each non-zero pixel.
+    See ``docs/architecture.md``, section 4. An all-zero word costs one clock, another word one clock for each non-zero pixel.
 
     Attributes:
         samples: The sample stream.
@@ -112,9 +112,7 @@ class Loader(wiring.Component):
                 self.valid.eq(1),
                 self.pixels.eq(payload.pixels),
                 self.mask.eq(
-                    Cat(
-                        (payload.pixels[k] != 0) & (self.beat + k < inputs) for k in range(width)
-                    )
+                    Cat((payload.pixels[k] != 0) & (self.beat + k < inputs) for k in range(width))
                 ),
                 self.index.eq(self.beat),
                 self.last.eq(final),

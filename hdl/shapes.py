@@ -40,8 +40,8 @@ def input_entry_shape(parameters: Parameters) -> data.StructLayout:
 def hidden_entry_shape(parameters: Parameters) -> data.StructLayout:
     """A word of the hidden list: a non-zero activation, and the lane and block it came from.
 
-    Lane and block say where its delta goes. They are stored, because the way back from the index is a
-    division when the lanes are no power of two.
+    Lane and block say where its delta goes. They are stored, because the way back from the index is
+    a division when the lanes are no power of two.
     """
     return data.StructLayout(
         {

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.formats import unsigned_bits
 from golden.layout import Layout
 from golden.parameters import ParameterError, Parameters
-from golden.probes import probe_table, tree_depth
+from golden.probes import probe_table
 from golden.state import State
 from hdl.backward import Backward
 from hdl.drain import Drain
@@ -71,7 +71,6 @@ class Trainer(wiring.Component):
         m = Module()
         p = self._p
         layout = Layout.of(p)
-        depth = tree_depth(p.lanes)
         weight_shape = lanes_of(p, signed(p.weight_bits))
         bias_shape = lanes_of(p, signed(p.bias_bits))
         deltas_shape = lanes_of(p, delta_shape(p))
@@ -222,8 +221,8 @@ class Trainer(wiring.Component):
             drain.clear.eq(walker.done),
         ]
 
-        # One delta port, three writers that are never active together: the clear of a block's row, the
-        # output deltas, and the hidden deltas of the backward pass.
+        # One delta port, three writers that are never active together: the clear of a block's row,
+        # the output deltas, and the hidden deltas of the backward pass.
         probes: dict[str, Value] = {}
         delta_row, delta_lane = drain.delta_row, drain.delta_lane
         delta_value, delta_valid = drain.delta, drain.delta_valid
@@ -254,9 +253,7 @@ class Trainer(wiring.Component):
         for position in range(p.lanes):
             m.d.comb += [
                 delta_write.data[position].eq(Mux(drain.load, 0, delta_value)),
-                delta_write.en[position].eq(
-                    drain.load | (delta_valid & (delta_lane == position))
-                ),
+                delta_write.en[position].eq(drain.load | (delta_valid & (delta_lane == position))),
             ]
 
         valid = Signal()

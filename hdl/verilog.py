@@ -50,9 +50,9 @@ class Generated:
 def convert(component: wiring.Component, name: str) -> str:
     """Return a component as Verilog whose combinational blocks start in every simulator.
 
-    An ``always @*`` block runs when something that it reads changes. In SystemVerilog mode Icarus counts
-    the initialiser of a declaration as no change, so that a block which reads only registers at rest would
-    keep its outputs unknown; an ``initial`` statement does count.
+    An ``always @*`` block runs when something that it reads changes. In SystemVerilog mode Icarus
+    counts the initialiser of a declaration as no change, so that a block which reads only registers
+    at rest would keep its outputs unknown; an ``initial`` statement does count.
     """
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     return re.sub(

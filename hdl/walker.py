@@ -160,8 +160,8 @@ class Walker(wiring.Component):
                     with m.Else():
                         m.d.sync += self.phase.eq(Phase.DONE)
             with m.Case(Phase.BACKWARD):
-                # One scratch word is read every list length + 1 clocks, and its sum takes 4 clocks to
-                # come back: a list of one or two must wait.
+                # One scratch word is read every list length + 1 clocks, and its sum takes 4 clocks
+                # to come back: a list of one or two must wait.
                 with m.If(~(self.first & (self.gap != 0))):
                     m.d.comb += [
                         step.entry.eq(self.position < self.count),
