@@ -12,7 +12,8 @@ from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shap
 class Loader(wiring.Component):
     """Fill one input list while the trainer works on the other.
 
-    See ``docs/architecture.md``, section 4. An all-zero word costs one clock, another word one clock for each non-zero pixel.
+    An all-zero word costs one clock, another word one clock for each non-zero pixel
+    (``docs/architecture.md``, section 4).
 
     Attributes:
         samples: The sample stream.
