@@ -17,6 +17,7 @@ from hdl.shapes import (
     one_hot_index,
     step_shape,
     sum_shape,
+    words,
 )
 
 
@@ -210,7 +211,7 @@ class Drain(wiring.Component):
         )
         read, write = hidden_list.read_port(), hidden_list.write_port()
         base = constant(m, self.layer, (*self._layout.hidden_base, 0), "hidden_base")
-        count = self.count[self.layer]
+        count = words(self.count)[self.layer]
         m.d.comb += [
             read.addr.eq(self.read_address),
             self.read_entry.eq(read.data),

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import unsigned_bits
 from golden.parameters import Parameters
-from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shape
+from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shape, words
 
 
 class Loader(wiring.Component):
@@ -82,7 +82,7 @@ class Loader(wiring.Component):
             accept.eq(self.samples.valid & self.samples.ready),
         ]
 
-        count = self.count[self.buffer]
+        count = words(self.count)[self.buffer]
         # The select is one-hot, so an OR of masked pixels is the multiplexer.
         pixel = Const(0, p.activation_bits)
         for k in range(width):
@@ -119,14 +119,14 @@ class Loader(wiring.Component):
                 self.last.eq(final),
                 self.beat.eq(Mux(final, 0, next_beat)),
                 self.opened.bit_select(self.buffer, 1).eq(1),
-                self.label[self.buffer].eq(payload.label),
+                words(self.label)[self.buffer].eq(payload.label),
                 self.train.bit_select(self.buffer, 1).eq(payload.train),
-                self.shift[self.buffer].eq(payload.shift),
+                words(self.shift)[self.buffer].eq(payload.shift),
             ]
         with m.If(self.release):
             m.d.sync += [
                 self.opened.bit_select(self.release_buffer, 1).eq(0),
                 self.closed.bit_select(self.release_buffer, 1).eq(0),
-                self.count[self.release_buffer].eq(0),
+                words(self.count)[self.release_buffer].eq(0),
             ]
         return m

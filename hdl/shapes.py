@@ -102,6 +102,15 @@ def constant(m: Module, select: Value, values: list[int] | tuple[int, ...], name
     return result
 
 
+def words(view: data.View) -> Array:
+    """Return the words of an array, to be indexed by a signal as a multiplexer.
+
+    Indexing the view itself by a signal makes a shifter by the index times the word's width: a
+    multiplier.
+    """
+    return Array(view[position] for position in range(view.shape().length))
+
+
 def lowest_set(value: Value) -> Value:
     """Return ``value`` with all but its lowest set bit cleared (a carry chain)."""
     return (value & (~value + 1))[: len(value)]

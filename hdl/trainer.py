@@ -25,6 +25,7 @@ from hdl.shapes import (
     prediction_shape,
     sample_shape,
     step_shape,
+    words,
 )
 from hdl.walker import Walker
 
@@ -93,14 +94,17 @@ class Trainer(wiring.Component):
         values = {i: Signal(p.activation_bits, name=f"value{i}") for i in range(2, 7)}
 
         # The walker reads the list of the layer in hand.
-        count, closed = loader.count[walker.buffer], loader.closed.bit_select(walker.buffer, 1)
+        count, closed = (
+            words(loader.count)[walker.buffer],
+            loader.closed.bit_select(walker.buffer, 1),
+        )
         address = Mux(walker.buffer, p.layers[0], 0) + walker.position
         m.d.comb += loader.read_address.eq(address)
         word_index, word_value = loader.read_entry.index, loader.read_entry.value
         if p.depth > 1:
             from_input = walker.layer == 0
             hidden = (walker.layer - 1)[: unsigned_bits(p.depth - 2)]
-            count = Mux(from_input, count, drain.count[hidden])
+            count = Mux(from_input, count, words(drain.count)[hidden])
             closed = Mux(from_input, closed, drain.closed.bit_select(hidden, 1))
             base = constant(m, walker.layer, (0, *layout.hidden_base), "list_base")
             m.d.comb += drain.read_address.eq(base + walker.position)
@@ -157,7 +161,7 @@ class Trainer(wiring.Component):
             quantize.value.eq(values[4]),
             shift_amount.exponent.eq(exponent),
             shift_amount.layer.eq(steps[5].layer),
-            shift_amount.rate_shift.eq(loader.shift[walker.buffer]),
+            shift_amount.rate_shift.eq(words(loader.shift)[walker.buffer]),
             shift_amount.bias.eq(steps[5].end),
         ]
         if p.quantizer == "stochastic":
@@ -217,7 +221,7 @@ class Trainer(wiring.Component):
         m.d.comb += [
             drain.load.eq(steps[7].end & ~steps[7].backward),
             drain.step.eq(steps[7]),
-            drain.label.eq(loader.label[walker.buffer]),
+            drain.label.eq(words(loader.label)[walker.buffer]),
             drain.clear.eq(walker.done),
         ]
 
@@ -264,7 +268,7 @@ class Trainer(wiring.Component):
             m.d.sync += [
                 valid.eq(1),
                 record.prediction.eq(drain.prediction),
-                record.label.eq(loader.label[walker.buffer]),
+                record.label.eq(words(loader.label)[walker.buffer]),
                 record.train.eq(loader.train.bit_select(walker.buffer, 1)),
             ]
         m.d.comb += [
