@@ -86,6 +86,28 @@ class State:
             dropout=self.dropout.copy(),
         )
 
+    def check(self, parameters: Parameters) -> None:
+        """Check that this can be the state of such a network.
+
+        Raises:
+            ValueError: If an array has not the shape or the dtype that it must have; one line.
+        """
+        p = parameters
+        layout = Layout.of(p)
+        for name, shape, dtype in (
+            ("weights", (layout.rows, p.lanes), np.int32),
+            ("biases", (layout.block_rows, p.lanes), np.int64),
+            ("draw", (p.random_sources,), np.uint64),
+            ("update", (p.random_sources,), np.uint64),
+            ("dropout", (1,), np.uint64),
+        ):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+                raise ValueError(
+                    f"state.{name} must be a contiguous {np.dtype(dtype)} array of shape {shape}, "
+                    f"not {array.dtype} of {array.shape}"
+                )
+
     def digest(self) -> str:
         """Return the SHA-256 of every field in order, as 64-bit little-endian words."""
         digest = hashlib.sha256()
