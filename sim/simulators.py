@@ -248,8 +248,9 @@ def _run_all(commands: Sequence[Sequence[str]], log: Path, environment: Mapping[
 def _complaint(log: Path) -> str:
     """Return the first error in the log of a failed build, or else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower() and not line.startswith("$ ")]
-    return (errors or lines[-1:])[0]
+    # Verilator's warnings end a build, too.
+    faults = [line for line in lines if re.search(r"^%Warning|error", line, flags=re.I)]
+    return next((line for line in faults if not line.startswith("$ ")), lines[-1])
 
 
 def _build_icarus(folder: Path, icarus: Tool, verilog: str, top: str, waves: bool) -> None:
@@ -287,7 +288,8 @@ def _build_verilator(
     log = folder / "build.log"
     (folder / "design.v").write_text(verilog, encoding="utf-8")
     # Only what a testbench touches is public: making all signals public costs 5 times the speed.
-    public = ["`verilator_config", f'public_flat_rw -module "{top}" -var "*"']
+    public = ["`verilator_config"]
+    public += [f'public_flat_rw -module "{top}" -var "{port}"' for port in _ports(verilog, top)]
     public += [f'public_flat_rw -module "*" -var "{memory}"' for memory in memories]
     (folder / "public.vlt").write_text("\n".join(public) + "\n", encoding="utf-8")
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
@@ -336,6 +338,14 @@ def _build_verilator(
         leftover.unlink()
 
 
+def _ports(verilog: str, top: str) -> list[str]:
+    """Return the names of a module's ports, from a header of names or of declarations."""
+    header = re.search(rf"^\s*module\s+{re.escape(top)}\s*\(([^)]*)\)", verilog, flags=re.M)
+    if header is None:
+        raise SimulatorError(f"the design has no module {top} with ports")
+    return [declaration.split()[-1] for declaration in header[1].split(",")]
+
+
 def _pieces(folder: Path, name: str, sources: Sequence[Path]) -> list[Path]:
     """Write files that include C++ sources, about ``_PIECE_BYTES`` each; the largest first."""
     pieces: list[list[Path]] = []
@@ -375,7 +385,8 @@ def run_testbench(
     environment: Mapping[str, str] | None = None,
     search: Sequence[Path] = (),
     waves: bool = False,
-    timeout: float = 600.0,
+    timeout: float | None = 600.0,
+    pass_fds: Sequence[int] = (),
     watch: Callable[[], None] | None = None,
 ) -> int:
     """Run the cocotb tests of a Python module in a simulator process.
@@ -392,7 +403,8 @@ def run_testbench(
         environment: Variables for the simulator process, before those of this process.
         search: Folders to search for modules, before those of this process.
         waves: Whether to record waves; the design must have been compiled with ``waves``.
-        timeout: Seconds after which the simulation is killed.
+        timeout: Seconds after which the simulation is killed, ``None`` for never.
+        pass_fds: File descriptors that the simulation inherits.
         watch: Called several times a second while the simulation runs.
 
     Returns:
@@ -427,11 +439,12 @@ def run_testbench(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
-        end = time.monotonic() + timeout
+        end = None if timeout is None else time.monotonic() + timeout
         try:
             while process.poll() is None:
-                if time.monotonic() > end:
+                if end is not None and time.monotonic() > end:
                     raise SimulationFailed(f"{module} ran longer than {timeout:g} s\n{_tail(log)}")
                 if watch is not None:
                     watch()
