@@ -254,11 +254,6 @@ def _complaint(log: Path) -> str:
 
 
 def _build_icarus(folder: Path, icarus: Tool, verilog: str, top: str, waves: bool) -> None:
-    # With -g2012 a declaration that initialises raises no event, so Amaranth's combinational
-    # blocks that wait for one of these would show X until something else changes.
-    verilog = re.sub(
-        r"^(\s*)reg (\\\$auto\S+)\s*= 0;", r"\1reg \2 ; initial \2 = 0;", verilog, flags=re.M
-    )
     roots = ["-s", top]
     if waves:
         verilog += (
