@@ -561,7 +561,8 @@ class Network:
         if pixels.ndim != 2 or pixels.shape[1] != size:
             raise ValueError(f"pixels must have the shape (n, {size}), not {pixels.shape}")
         _check_range("pixels", pixels, maximum)
-        return np.ascontiguousarray(pixels, np.uint16)
+        # Read-only arrays would be compiled for once more.
+        return np.require(pixels, np.uint16, ["C", "W"])
 
     def _checked_labels(self, labels: npt.NDArray[np.integer], samples: int) -> Int64Array:
         if labels.shape != (samples,):
@@ -569,7 +570,7 @@ class Network:
                 f"labels must have the shape ({samples},), one a row of pixels, not {labels.shape}"
             )
         _check_range("labels", labels, self.parameters.layers[-1] - 1)
-        return np.ascontiguousarray(labels, np.int64)
+        return np.require(labels, np.int64, ["C", "W"])
 
 
 def _check_range(name: str, values: npt.NDArray[np.integer], maximum: int) -> None:

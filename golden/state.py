@@ -102,11 +102,13 @@ class State:
             ("dropout", (1,), np.uint64),
         ):
             array = getattr(self, name)
-            if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+            if array.shape != shape or array.dtype != dtype:
                 raise ValueError(
-                    f"state.{name} must be a contiguous {np.dtype(dtype)} array of shape {shape}, "
+                    f"state.{name} must be {np.dtype(dtype)} of shape {shape}, "
                     f"not {array.dtype} of {array.shape}"
                 )
+            if not array.flags.carray:
+                raise ValueError(f"state.{name} must be contiguous and writable: pass a copy")
 
     def digest(self) -> str:
         """Return the SHA-256 of every field in order, as 64-bit little-endian words."""

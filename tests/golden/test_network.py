@@ -1,0 +1,238 @@
+"""The functional model against the oracle, word for word after every sample."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from golden import Parameters
+from golden.layout import Layout
+from golden.network import CHUNK, Network
+from golden.oracle import Oracle
+from golden.state import State
+from tests.configurations import random_parameters, random_samples
+
+SEEDS = range(60)
+SAMPLES = 8
+
+
+def compare_with_oracle(parameters: Parameters, seed: int) -> tuple[int, int]:
+    """Compare on random samples; return the number of samples trained on, and of those skipped."""
+    pixels, labels = random_samples(parameters, seed, SAMPLES)
+    shifts = np.random.default_rng(seed).integers(0, parameters.max_rate_shift + 1, SAMPLES)
+    network, oracle = Network(parameters), Oracle(parameters)
+    assert network.state.digest() == oracle.digest()
+    trained = 0
+    for n in range(SAMPLES):
+        image, label, shift = pixels[n].tolist(), int(labels[n]), int(shifts[n])
+        one = pixels[n : n + 1]
+
+        assert network.evaluate(one)[0] == oracle.sample(image, label, False, shift)
+        assert network.infer_exact(one)[0] == oracle.infer_exact(image)
+        assert network.state.digest() == oracle.digest()
+
+        before = list(oracle.update)
+        result = network.train(one, labels[n : n + 1], shift)
+        assert result.predictions[0] == oracle.sample(image, label, True, shift)
+        assert network.state.digest() == oracle.digest()
+        if result.trained[0]:
+            trained += 1
+        else:
+            assert oracle.update == before
+    return trained, SAMPLES - trained
+
+
+def hit_counts(parameters: Parameters) -> list[str]:
+    """Return the features of the contract that a configuration exercises."""
+    p = parameters
+    facts = {
+        "blank first layer": True,
+        f"{p.depth} layers": True,
+        f"{p.connect} {p.draw}": True,
+        f"{p.quantizer} quantizer": True,
+        f"{p.draw_steps} draw steps": True,
+        f"{p.random_width} bit sources": True,
+        "one source": p.random_sources == 1 < p.lanes,
+        "a source a lane": p.random_sources == p.lanes > 1,
+        "sources between": 1 < p.random_sources < p.lanes,
+        "padding": any(size % p.lanes for size in p.layers[1:]),
+        "several blocks": max(Layout.of(p).blocks) > 1,
+        "one-unit layer": 1 in p.layers[1:],
+        "one lane": p.lanes == 1,
+        "32 lanes": p.lanes == 32,
+        "4-bit weights": p.weight_bits == 4,
+        "16-bit weights": p.weight_bits == 16,
+        "fewer draw bits": p.draw == "stochastic" and p.draw_bits < p.draw_shift,
+        "input dropout": p.input_dropout_bits > 0,
+    }
+    return [name for name, holds in facts.items() if holds]
+
+
+def test_random_configurations_cover_the_contract() -> None:
+    found = {name for seed in SEEDS for name in hit_counts(random_parameters(seed))}
+    wanted = {f"{depth} layers" for depth in (1, 2, 3, 4)} | {
+        "ternary stochastic", "ternary deterministic", "binary stochastic", "binary deterministic",
+        "nearest quantizer", "stochastic quantizer", "1 draw steps", "2 draw steps",
+        "16 bit sources", "32 bit sources", "64 bit sources", "one source", "a source a lane",
+        "sources between", "padding", "several blocks", "one-unit layer", "one lane", "32 lanes",
+        "4-bit weights", "16-bit weights", "fewer draw bits", "input dropout",
+    }  # fmt: skip
+    assert wanted <= found
+    blank = [
+        not image.any() for s in SEEDS for image in random_samples(random_parameters(s), s, 8)[0]
+    ]
+    assert any(blank)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_equals_the_oracle(seed: int) -> None:
+    trained, skipped = compare_with_oracle(random_parameters(seed), seed)
+    assert trained + skipped == SAMPLES
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_equals_the_oracle_once_margins_hold(seed: int) -> None:
+    """One sample again and again: sooner or later its margins hold and it is skipped."""
+    p = random_parameters(seed).replace(
+        layers=(9, 7, 3),
+        activation_bits=8,
+        output_delta_bits=10,
+        hidden_delta_bits=12,
+        activation_shifts=(2, 2),
+        delta_shifts=(2,),
+        update_shifts=(9, 9),
+        bias_shift=0,
+        margin_bits=5,
+        weight_bits=8,
+        connect="ternary",
+        draw_bits=6,
+        bias_bits=24,
+        input_dropout_bits=0,
+        quantizer="nearest",
+        update_bits=8,
+    )
+    rng = np.random.default_rng(seed)
+    pixels, labels = rng.integers(0, 256, (1, 9)), rng.integers(0, 3, 1)
+    network, oracle = Network(p), Oracle(p)
+    skipped = 0
+    for _ in range(60):
+        result = network.train(pixels, labels)
+        assert result.predictions[0] == oracle.sample(pixels[0].tolist(), int(labels[0]))
+        assert network.state.digest() == oracle.digest()
+        skipped += not result.trained[0]
+    assert 0 < skipped < 60
+
+
+def test_equals_the_oracle_without_compiler() -> None:
+    program = (
+        "from tests.golden.test_network import SEEDS, compare_with_oracle\n"
+        "from tests.configurations import random_parameters\n"
+        "import numba\n"
+        "assert numba.config.DISABLE_JIT\n"
+        "for seed in SEEDS: compare_with_oracle(random_parameters(seed), seed)\n"
+        "print('compared', len(SEEDS))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"compared {len(SEEDS)}\n"), done.stderr
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_many_samples_at_once_equal_one_by_one(seed: int) -> None:
+    p = random_parameters(seed)
+    pixels, labels = random_samples(p, seed, CHUNK + 30)
+    together, alone = Network(p), Network(p)
+    done: list[int] = []
+    result = together.train(pixels, labels, 0, done.append)
+    assert done == [CHUNK, CHUNK + 30]
+    singles = [alone.train(pixels[n : n + 1], labels[n : n + 1]) for n in range(len(pixels))]
+    assert result.predictions.tolist() == [single.predictions[0] for single in singles]
+    assert result.trained.tolist() == [single.trained[0] for single in singles]
+    assert together.state == alone.state
+    for infer in (together.evaluate, together.infer_exact):
+        assert infer(pixels).tolist() == [infer(pixels[n : n + 1])[0] for n in range(len(pixels))]
+    assert together.state == alone.state
+
+
+def test_continues_from_a_given_state() -> None:
+    p = random_parameters(0)
+    pixels, labels = random_samples(p, 0, 20)
+    whole = Network(p)
+    whole.train(pixels, labels)
+    first = Network(p)
+    first.train(pixels[:11], labels[:11])
+    state = first.state.copy()
+    second = Network(p, state)
+    second.train(pixels[11:], labels[11:])
+    assert second.state is state
+    assert state == whole.state != first.state
+
+
+def test_padding_stays_zero() -> None:
+    p = random_parameters(0).replace(layers=(12, 7, 5), activation_shifts=(2, 4),
+                                     delta_shifts=(1,), update_shifts=(8, 8), bias_shift=2,
+                                     lanes=4, random_sources=1)  # fmt: skip
+    network = Network(p)
+    pixels, labels = random_samples(p, 0, 100)
+    assert network.train(pixels, labels).trained.any()
+    layout = Layout.of(p)
+    weights, biases = network.state.weights, network.state.biases
+    assert not weights[layout.row_base[0] + 12 : layout.row_base[1], 3:].any()
+    assert not weights[layout.row_base[1] + 7 :, 1:].any()
+    assert not biases[[1, 3], [3, 1]].any()
+    assert weights[layout.row_base[0] + 12 : layout.row_base[1], :3].any()
+
+
+def test_learns() -> None:
+    """Four patterns under noise: every label is right after a few hundred samples."""
+    p = Parameters(
+        layers=(16, 12, 4), lanes=4, activation_shifts=(3, 3), delta_shifts=(2,),
+        update_shifts=(11, 11),
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, 800)
+    pixels = rng.integers(0, 64, (800, 16)) + 160 * (np.arange(16) // 4 == labels[:, None])
+    network = Network(p)
+    network.train(pixels[:700], labels[:700])
+    assert network.infer_exact(pixels[700:]).tolist() == labels[700:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "rate_shift", "message"),
+    [
+        (np.zeros((2, 3), int), [0, 0], 0, r"pixels must have the shape \(n, 4\), not \(2, 3\)"),
+        (np.zeros(4, int), [0], 0, r"pixels must have the shape \(n, 4\), not \(4,\)"),
+        (np.zeros((1, 4)), [0], 0, "pixels must be integers, not float64"),
+        (np.full((1, 4), 256), [0], 0, r"pixels must be in 0\.\.255, not 256\.\.256"),
+        (np.full((1, 4), -1), [0], 0, r"pixels must be in 0\.\.255, not -1\.\.-1"),
+        (np.zeros((1, 4), int), [0, 0], 0, r"labels must have the shape \(1,\), one a row of pix"),
+        (np.zeros((1, 4), int), [3], 0, r"labels must be in 0\.\.2, not 3\.\.3"),
+        (np.zeros((1, 4), int), [0], 2, r"rate_shift must be in 0\.\.1 \(the schedule has 1 ent"),
+        (np.zeros((1, 4), int), [0], -1, r"rate_shift must be in 0\.\.1 "),
+    ],
+)
+def test_bad_input_is_named(
+    pixels: np.ndarray, labels: list[int], rate_shift: int, message: str
+) -> None:
+    p = Parameters(
+        layers=(4, 3), activation_shifts=(3,), delta_shifts=(), update_shifts=(8,), schedule=(5,)
+    )
+    network = Network(p)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        network.train(pixels, np.array(labels), rate_shift)
+    assert network.state == State.initial(p)
+
+
+def test_state_of_another_network_is_refused() -> None:
+    p = random_parameters(0)
+    with pytest.raises(ValueError, match=r"^state\.weights must be "):
+        Network(p, State.initial(p.replace(layers=(p.layers[0] + 1, *p.layers[1:]))))
