@@ -8,7 +8,7 @@ from golden.formats import Formats
 from golden.parameters import Parameters
 from golden.probes import tree_depth
 from hdl.gradient import HiddenDelta
-from hdl.shapes import hidden_entry_shape, step_shape
+from hdl.shapes import depth_of, hidden_entry_shape, step_shape
 
 
 class Backward(wiring.Component):
@@ -76,7 +76,7 @@ class Backward(wiring.Component):
             level = sums
 
         m.submodules.scratch = scratch = memory.Memory(
-            shape=self.partial.shape(), depth=max(p.layers[1:-1]), init=[]
+            shape=self.partial.shape(), depth=depth_of(max(p.layers[1:-1])), init=[]
         )
         read, write = scratch.read_port(), scratch.write_port()
         scratch_word = Signal.like(self.partial)

@@ -11,6 +11,7 @@ from hdl.loss import Loss
 from hdl.relu import Relu
 from hdl.shapes import (
     constant,
+    depth_of,
     hidden_entry_shape,
     lanes_of,
     lowest_set,
@@ -51,11 +52,12 @@ class Drain(wiring.Component):
         self._layout = Layout.of(p)
         step = step_shape(p)
         lane_bits = unsigned_bits(p.lanes - 1)
+        class_bits = unsigned_bits(p.layers[-1] - 1)
         members = {
             "load": In(1),
             "step": In(step),
             "sums": In(lanes_of(p, sum_shape(p))),
-            "label": In(range(p.layers[-1])),
+            "label": In(class_bits),
             "clear": In(1),
             "drained": Out(1),
             "delta_valid": Out(1),
@@ -64,7 +66,7 @@ class Drain(wiring.Component):
             "delta": Out(signed(p.output_delta_bits)),
             "loss_any": Out(1),
             "loss_done": Out(1),
-            "prediction": Out(range(p.layers[-1])),
+            "prediction": Out(class_bits),
         }
         if p.depth > 1:
             count_bits = unsigned_bits(max(p.layers[1:-1]))
@@ -207,7 +209,7 @@ class Drain(wiring.Component):
             relu.total.eq(self.sum),
         ]
         m.submodules.hidden_list = hidden_list = memory.Memory(
-            shape=hidden_entry_shape(p), depth=self._layout.hidden_entries, init=[]
+            shape=hidden_entry_shape(p), depth=depth_of(self._layout.hidden_entries), init=[]
         )
         read, write = hidden_list.read_port(), hidden_list.write_port()
         base = constant(m, self.layer, (*self._layout.hidden_base, 0), "hidden_base")

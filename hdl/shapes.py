@@ -102,6 +102,14 @@ def constant(m: Module, select: Value, values: list[int] | tuple[int, ...], name
     return result
 
 
+def depth_of(count: int) -> int:
+    """Return the depth of a memory of ``count`` words: at least 2.
+
+    The address of a single word has no bits, and Verilog has no vectors without bits.
+    """
+    return max(2, count)
+
+
 def words(view: data.View) -> Array:
     """Return the words of an array, to be indexed by a signal as a multiplexer.
 

@@ -19,6 +19,7 @@ from hdl.random_source import RandomSource
 from hdl.shapes import (
     constant,
     delta_shape,
+    depth_of,
     hidden_entry_shape,
     input_entry_shape,
     lanes_of,
@@ -126,13 +127,13 @@ class Trainer(wiring.Component):
             weight_rows.append(row)
 
         m.submodules.weights = weights = memory.Memory(
-            shape=weight_shape, depth=layout.rows, init=self._state.weights.tolist()
+            shape=weight_shape, depth=depth_of(layout.rows), init=self._state.weights.tolist()
         )
         m.submodules.biases = biases = memory.Memory(
-            shape=bias_shape, depth=layout.block_rows, init=self._state.biases.tolist()
+            shape=bias_shape, depth=depth_of(layout.block_rows), init=self._state.biases.tolist()
         )
         m.submodules.deltas = deltas = memory.Memory(
-            shape=deltas_shape, depth=layout.block_rows, init=[]
+            shape=deltas_shape, depth=depth_of(layout.block_rows), init=[]
         )
         weight_read, weight_write = weights.read_port(), weights.write_port()
         bias_read, bias_write = biases.read_port(), biases.write_port()
@@ -353,9 +354,6 @@ class Trainer(wiring.Component):
         packed = []
         for probe in self._table:
             value = Value.cast(probes[probe.name])
-            if len(value) == 0:
-                # The index into one class, or one of anything, has no bits.
-                value = Const(0, 1)
             if len(value) != probe.bits * probe.words:
                 raise ValueError(
                     f"probe {probe.name} is {len(value)} bits wide, "
