@@ -974,9 +974,13 @@ class Clocked:
         parameters: The configuration.
         clock: Clocks stepped since the reset: the number of the next one.
         probed: Columns of a row that are probes.
+
+    Raises:
+        ValueError: If the state is not one of such a network.
     """
 
     def __init__(self, parameters: Parameters, state: State) -> None:
+        state.check(parameters)
         p = parameters
         layout = Layout.of(p)
         self.parameters = p
@@ -996,8 +1000,8 @@ class Clocked:
             input_value=np.zeros(2 * p.layers[0], np.int64),
             hidden_index=np.zeros(layout.hidden_entries, np.int64),
             hidden_value=np.zeros(layout.hidden_entries, np.int64),
-            weights=np.array(state.weights, np.int32, order="C"),
-            biases=np.array(state.biases, np.int64, order="C"),
+            weights=state.weights.copy(),
+            biases=state.biases.copy(),
             deltas=np.zeros((layout.block_rows, p.lanes), np.int64),
             scratch=np.zeros(max(p.layers[1:-1], default=0), np.int64),
             draw_slots=np.zeros((p.depth + 1, p.random_sources), np.int64),
