@@ -1,0 +1,121 @@
+"""The documents say what the code says: pictures, links, parameters, probes."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.figures import draw_timing
+from golden.parameters import Parameters, named_configurations
+from golden.probes import probe_table, tree_depth
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+#: No two counts of words are alike, so that a count tells which one it is.
+DISTINCT = Parameters(
+    layers=(30, 12, 9, 8, 5),
+    lanes=16,
+    pixels_per_beat=5,
+    random_sources=6,
+    activation_shifts=(3, 5, 2, 2),
+    delta_shifts=(3, 2, 2),
+    update_shifts=(11, 9, 10, 10),
+)
+
+
+def table_rows(text: str) -> dict[str, list[str]]:
+    """Return the cells behind the first one, of each table row that begins with a name in code."""
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split(" | ")] for name, cells in rows}
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a document's headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+def broken_links(document: Path, text: str) -> list[str]:
+    """Return the relative links of a document that lead nowhere."""
+    targets = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)
+    broken = []
+    for target in (markdown or html for markdown, html in targets):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = document.parent / path if path else document
+        if not file.exists() or (
+            anchor and anchor not in anchors(file.read_text(encoding="utf-8"))
+        ):
+            broken.append(target)
+    return broken
+
+
+def test_timing_is_what_the_model_does() -> None:
+    assert draw_timing.FILE.read_text(encoding="utf-8") == draw_timing.draw()
+
+
+def test_other_sample_is_another_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draw_timing, "PIXELS", (0, 9, 0, 12, 1, 5))
+    assert draw_timing.FILE.read_text(encoding="utf-8") != draw_timing.draw()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links(document: Path) -> None:
+    assert broken_links(document, document.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["[a](nowhere.md)", "[a](#no-such-heading)", '<img src="docs/none.svg">', "[a](LICENSE#no)"],
+)
+def test_broken_link_is_found(link: str) -> None:
+    assert len(broken_links(ROOT / "README.md", f"# A heading\n{link} [b](LICENSE)")) == 1
+
+
+def test_parameters() -> None:
+    text = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
+    fields = {field.name: field for field in dataclasses.fields(Parameters)}
+    rows = table_rows(text)
+    assert list(rows) == list(fields)
+    for name, (_, default, _, _) in rows.items():
+        if fields[name].default is dataclasses.MISSING:
+            assert default == "required"
+        else:
+            value = fields[name].default
+            value = list(value) if isinstance(value, tuple) else value
+            assert default == (f'`"{value}"`' if isinstance(value, str) else f"`{value}`")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert Parameters.from_toml(example) == Parameters.named("digits")
+    for name in named_configurations():
+        assert f"`{name}`" in text
+
+
+def test_probes() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    p = DISTINCT
+    counts = {
+        1: "1",
+        2: "2",
+        p.lanes: "P",
+        p.pixels_per_beat: "N",
+        p.random_sources: "S",
+        p.depth - 1: "L - 1",
+    }
+    assert len(counts) == 6
+    tree = tree_depth(p.lanes)
+    expected = {}
+    for probe in probe_table(p):
+        stage = "" if probe.stage is None else f"s{probe.stage}"
+        if probe.unit == "backward":
+            assert probe.stage is not None
+            stage = f"s({probe.stage - tree}+T)"
+        expected[probe.name] = [probe.unit, counts[probe.words], stage]
+    # The tables of other sections have other first cells.
+    rows = table_rows(text)
+    assert rows == expected
+    assert list(rows) == list(expected)
