@@ -442,7 +442,7 @@ def test_the_backward_pass_draws_what_the_forward_pass_drew(seed):
 
 
 def test_an_empty_list_saves_and_restores_the_draws():
-    """A blank image, and biases that keep hidden units alive: layer 1 draws nothing, layer 2 does."""
+    """A blank image, and biases that keep hidden units alive: layer 1 draws nothing, 2 and 3 do."""
     state = State.initial(SHORT_LISTS)
     state.biases[: Layout.of(SHORT_LISTS).block_base[1]] = 10_000
     machine = Clocked(SHORT_LISTS, state)
