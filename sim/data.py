@@ -2,12 +2,13 @@
 
 import gzip
 import hashlib
+import math
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import datasets
 
 from golden.parameters import Parameters
 
@@ -60,7 +61,10 @@ def scale_pixels(pixels: npt.NDArray[np.uint8], activation_bits: int) -> Pixels:
 
 def load_digits(activation_bits: int) -> Dataset:
     """Return the UCI digits: 1,437 training and 360 test images of 8 x 8 pixels, 10 classes."""
-    digits = datasets.load_digits()
+    # scikit-learn takes a second to load, and MNIST does not need it.
+    from sklearn.datasets import load_digits as load_sklearn_digits  # noqa: PLC0415
+
+    digits = load_sklearn_digits()
     pixels = np.minimum(16 * digits.data.astype(np.int64), 255).astype(np.uint8)
     scaled = scale_pixels(pixels, activation_bits)
     labels = digits.target.astype(np.int64)
@@ -99,8 +103,8 @@ def _read_idx(folder: Path, name: str, digest: str) -> npt.NDArray[np.uint8]:
         content = path.read_bytes()
         if path == packed:
             content = gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}; get it from {MNIST_SOURCE}") from error
     # Two zero bytes, type 8 (unsigned byte), number of dimensions; then each as a 32-bit word.
     dimensions = 3 if "images" in name else 1
     if content[:4] != bytes([0, 0, 8, dimensions]):
@@ -109,12 +113,17 @@ def _read_idx(folder: Path, name: str, digest: str) -> npt.NDArray[np.uint8]:
             f"get it from {MNIST_SOURCE}"
         )
     header = 4 + 4 * dimensions
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    shape = tuple(int(size) for size in np.frombuffer(content[4:header].ljust(header - 4), ">u4"))
+    expected = header + math.prod(shape)
     if len(content) != expected:
-        raise DataError(f"{path} has {len(content)} bytes, its header says {expected}")
+        raise DataError(
+            f"{path} has {len(content)} bytes, its header says {expected}; "
+            f"get it from {MNIST_SOURCE}"
+        )
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != digest:
-        raise DataError(f"{path} is not the published file: its MD5 is not {digest}")
+        raise DataError(
+            f"{path} is not the published file, its MD5 is not {digest}; get it from {MNIST_SOURCE}"
+        )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -130,7 +139,7 @@ def load(parameters: Parameters, folder: Path | None) -> Dataset:
     pixels = dataset.train_pixels.shape[1]
     classes = 1 + int(max(dataset.train_labels.max(), dataset.test_labels.max()))
     inputs, outputs = parameters.layers[0], parameters.layers[-1]
-    if (pixels, classes) != (inputs, outputs):
+    if pixels != inputs or classes > outputs:
         raise DataError(
             f"the network has {inputs} inputs and {outputs} classes, "
             f"the {name} have {pixels} pixels and {classes} classes{mend}"

@@ -21,7 +21,7 @@ BEFORE, AFTER = 16, 16
 WINDOW_FILE = "divergence.vcd"
 
 
-class DivergenceError(Exception):
+class DivergenceError(RuntimeError):
     """Gateware and golden model differ; the message is the whole report, some lines."""
 
 
@@ -98,7 +98,7 @@ class Divergence:
                 f"  expected  {fixed(expected, probe.fraction_bits)}",
                 f"  got       {got_text}",
                 f"  clock     {self.clock}",
-                f"  waveform  {WINDOW_FILE}, the clocks around it, expected and got",
+                f"  waveform  {WINDOW_FILE}: the clocks around it, each probe expected and got",
                 f"  replay    {replay}",
             ]
         )
@@ -168,7 +168,9 @@ def write_window(parameters: Parameters, window: Window, clock: int, path: Path)
     bits = window.recorded.shape[1]
     row = clock - window.first_clock
     rows = range(max(0, row - BEFORE), min(len(window.expected), row + AFTER))
-    with path.open("w", encoding="utf-8") as file, VCDWriter(file, timescale="1 ns") as writer:
+    with path.open("w", encoding="utf-8") as file, VCDWriter(
+        file, timescale="1 ns", date="", comment=f"the divergence is at clock {clock}"
+    ) as writer:
         variables = []
         for probe, word, _ in columns:
             name = f"{probe.name}_{word}" if probe.words > 1 else probe.name

@@ -505,7 +505,8 @@ def lockstep(
     Args:
         parameters: The configuration.
         stimulus: The samples.
-        folder: Where the simulation runs; on a divergence its waveform file is left there.
+        folder: Receives the waveform file of a divergence. The simulation runs in its subfolder
+            ``simulation``, where a simulator's log and waves are.
         simulator: ``"verilator"`` or ``"icarus"``.
         state: Where both start; default the initial state.
         generated: The probed gateware with that state; default is to generate it.
@@ -528,7 +529,8 @@ def lockstep(
     stream = stimulus.stream(parameters)
     payloads = _payloads(parameters, stream)
     state = State.initial(parameters) if state is None else state
-    folder.mkdir(parents=True, exist_ok=True)
+    simulation = folder / "simulation"
+    simulation.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -564,15 +566,15 @@ def lockstep(
             waves=waves,
         )
         built = time.perf_counter()
-        (folder / PAYLOADS_FILE).write_bytes(payloads.tobytes())
+        (simulation / PAYLOADS_FILE).write_bytes(payloads.tobytes())
         size = payloads.shape[1]
-        _job(parameters, generated, stimulus, size, writing, stalls, seed).save(folder)
+        _job(parameters, generated, stimulus, size, writing, stalls, seed).save(simulation)
         run_testbench(
             simulator,
             build,
             generated.top,
             "sim.testbench",
-            folder=folder,
+            folder=simulation,
             waves=waves,
             timeout=None,
             pass_fds=(writing,),

@@ -183,8 +183,9 @@ def test_published_by_several_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_bad_design_leaves_nothing(simulator: str, tmp_path: Path) -> None:
+    design = "module bad(input a); assign b = ; endmodule"
     with pytest.raises(SimulatorError, match=r"failed: .*design\.v") as caught:
-        compile_design(simulator, "module bad(input a); assign b = ; endmodule", "bad", cache=tmp_path)
+        compile_design(simulator, design, "bad", cache=tmp_path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,229 @@
+"""The command line, ``nomul``."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from golden.parameters import Parameters, named_configurations
+
+_DATA_HELP = (
+    "Folder with the four MNIST files in IDX format, as they are or packed with gzip. "
+    "Without it the UCI digits are used, which are installed already."
+)
+
+
+def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add --config, --output, --data and --state, and hand them on as one ``Setup``."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def with_setup(
+            config: str,
+            output: Path | None,
+            data: Path | None = None,
+            state: Path | None = None,
+            **options: Any,
+        ) -> None:
+            parameters = Parameters.load(config)
+            name = Path(config).stem if config.endswith(".toml") else config
+            output = output or Path("nomul-out") / f"{command}-{name}"
+            commands = _commands()
+            function(commands.Setup(config, parameters, output, data, state), **options)
+
+        options = [
+            click.option(
+                "--config",
+                default="digits",
+                show_default=True,
+                metavar="NAME|FILE.toml",
+                help=f"A shipped configuration ({', '.join(named_configurations())}) or a file.",
+            ),
+            click.option(
+                "--output",
+                type=click.Path(path_type=Path),
+                metavar="DIR",
+                help="Folder to write; an earlier output of this command there is replaced. "
+                f"Default: ./nomul-out/{command}-CONFIG.",
+            ),
+            click.option(
+                "--state",
+                type=click.Path(path_type=Path),
+                metavar="FILE.npz",
+                help="Start from a saved state instead of the seeded one.",
+            ),
+        ]
+        if command != "generate":
+            options.append(
+                click.option(
+                    "--data",
+                    type=click.Path(path_type=Path),
+                    metavar="FOLDER",
+                    help=_DATA_HELP,
+                )
+            )
+        for option in reversed(options):
+            with_setup = option(with_setup)
+        return with_setup
+
+    return decorate
+
+
+def _commands() -> Any:
+    # Numba, Amaranth and cocotb take a second to load, which --help and a typing error do not need.
+    from sim import commands  # noqa: PLC0415
+
+    return commands
+
+
+def _examples(*lines: str) -> str:
+    """Return an epilog; the first character keeps click from wrapping it."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_examples(
+        "nomul doctor                   what is installed, and how to get the rest",
+        "nomul cosim                    the UCI digits: an epoch in lockstep, then more",
+        "nomul train --config digits    the golden model alone",
+        "nomul generate                 the gateware as Verilog",
+    ),
+)
+@click.version_option(package_name="nomul", message="nomul %(version)s")
+def cli() -> None:
+    """Train neural networks in hardware without a multiplier, and prove it.
+
+    The golden model says what every bit must be, the gateware does it, and the lockstep compares
+    the two in a simulator: every register, on every clock.
+    """
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul cosim",
+        "nomul cosim --samples 100 --simulator icarus --stalls 0.3 --seed 7",
+        "nomul cosim --config mnist-small --data mnist --samples 200 --epochs 0",
+    )
+)
+@_shared_options("cosim")
+@click.option(
+    "--simulator",
+    type=click.Choice(["verilator", "icarus"]),
+    default="verilator",
+    show_default=True,
+    help="Icarus is some fifty times slower; it also sees unknown bits.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Samples to train on in lockstep. Default: one epoch.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0),
+    help="Epochs in all; the golden model alone trains those after the lockstep. "
+    "Default: 20, or as many as the configuration's schedule needs.",
+)
+@click.option(
+    "--stalls",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    metavar="PROB",
+    help="Probability, in each clock, of holding back input and of not being ready for output.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the stalls.")
+@click.option("--waves", is_flag=True, help="Record all signals of the whole run: large files.")
+def cosim(setup: Any, **options: Any) -> None:
+    """Train the gateware in a simulator, in lockstep with the golden model.
+
+    Every probed register is compared on every clock, and at the end all weights, biases, random
+    sources and predictions, and the number of clocks. Then the golden model goes on alone from
+    the same state.
+
+    The first difference ends the run; it is told in the algorithm's words, with the clocks around
+    it as a waveform file and the command that replays it.
+    """
+    _commands().cosim(setup, **options)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul train",
+        "nomul train --config mnist-small --data mnist --output mnist-run",
+    )
+)
+@_shared_options("train")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=0),
+    help="Default: 20, or as many as the configuration's schedule needs.",
+)
+def train(setup: Any, epochs: int | None) -> None:
+    """Train with the golden model alone: the gateware's bits at the speed of the CPU.
+
+    Writes the state after training, and a line of metrics for each epoch. The test error is that of
+    exact inference: the weights themselves, without draws.
+    """
+    _commands().train_network(setup, epochs=epochs)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul generate --config mnist-small",
+        "nomul generate --config net.toml --state nomul-out/train-net/state.npz",
+    )
+)
+@_shared_options("generate")
+@click.option("--probes", is_flag=True, help="Add the port that the lockstep compares.")
+def generate(setup: Any, probes: bool) -> None:
+    """Write the gateware as Verilog, with a manifest of its ports and memories.
+
+    The memories start at the state: the seeded one, or one that was trained before.
+    """
+    _commands().generate(setup, probes=probes)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say which tools are there, and how to get those that are not.
+
+    Exits with 1 if ``nomul cosim`` cannot run.
+    """
+    if not _commands().doctor():
+        raise SystemExit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one line and an exit code.
+
+    0: done. 1: a failure, or a divergence. 2: wrong usage. 130: interrupted.
+    """
+    # A terminated run cleans up like an interrupted one.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(cli.main(prog_name="nomul", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("nomul: interrupted", err=True)
+        sys.exit(130)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        click.echo(f"nomul: error: {reason}", err=True)
+        sys.exit(1)
+    except (ValueError, RuntimeError) as error:
+        # ParameterError, DataError, SimulatorError, SimulationFailed, DivergenceError
+        click.echo(f"nomul: error: {error}", err=True)
+        sys.exit(1)

