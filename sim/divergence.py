@@ -64,7 +64,7 @@ class Divergence:
         epoch: Epoch of the sample, from 0.
         place: Where in the algorithm, and which register.
         expected: Value of the golden model.
-        got: Bits of the gateware, highest first; ``x`` and ``z`` are possible.
+        got: Bits of the gateware, highest first; ``X`` and ``Z`` are possible.
     """
 
     clock: int
@@ -168,9 +168,12 @@ def write_window(parameters: Parameters, window: Window, clock: int, path: Path)
     bits = window.recorded.shape[1]
     row = clock - window.first_clock
     rows = range(max(0, row - BEFORE), min(len(window.expected), row + AFTER))
-    with path.open("w", encoding="utf-8") as file, VCDWriter(
-        file, timescale="1 ns", date="", comment=f"the divergence is at clock {clock}"
-    ) as writer:
+    with (
+        path.open("w", encoding="utf-8") as file,
+        VCDWriter(
+            file, timescale="1 ns", date="", comment=f"the divergence is at clock {clock}"
+        ) as writer,
+    ):
         variables = []
         for probe, word, _ in columns:
             name = f"{probe.name}_{word}" if probe.words > 1 else probe.name

@@ -34,9 +34,13 @@ def output_folder(path: Path, command: str) -> Iterator[Path]:
             f"{path} exists and is not an output of nomul {command}; "
             "remove it or choose another folder with --output"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.mkdir()
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {path.parent}: {error.strerror}; choose a folder with --output"
+        ) from error
     try:
         (unfinished / MARKER).write_text(f"{command}\n", encoding="utf-8")
         yield unfinished

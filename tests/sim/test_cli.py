@@ -1,0 +1,326 @@
+"""The command line: what it writes; and that it fails with one line and nothing half-written."""
+
+import csv
+import dataclasses
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sim.lockstep
+from golden import Parameters
+from golden.network import Network
+from golden.probes import probe_table
+from hdl.verilog import Generated, generate
+from sim.cli import cli
+from sim.commands import default_epochs, dense_equivalent
+from sim.data import load_digits
+from sim.divergence import WINDOW_FILE, DivergenceError
+from sim.output import load_state
+from sim.training import exact_error
+
+ROOT = Path(__file__).parents[2]
+NOMUL = [sys.executable, "-c", "from sim.cli import main; main()"]
+
+#: Small, so that it compiles and runs quickly in Icarus.
+SMALL = Parameters.named("digits").replace(layers=(64, 8, 10), lanes=4, schedule=(1,))
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **changes}
+
+
+def nomul(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*NOMUL, *arguments],
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def small_config(folder: Path) -> str:
+    (folder / "small.toml").write_text(SMALL.to_toml())
+    return "small.toml"
+
+
+def check_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Check exit code 1 and one line that has the words."""
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("nomul: error: ")
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["cosim"], ["train"], ["generate"]])
+def test_help_teaches(command: list[str], tmp_path: Path) -> None:
+    done = nomul(tmp_path, *command, "--help")
+    assert done.returncode == 0
+    assert re.search(r"Examples:\n +nomul ", done.stdout)
+
+
+def test_version(tmp_path: Path) -> None:
+    assert re.fullmatch(r"nomul \d+\.\d+\.\d+\n", nomul(tmp_path, "--version").stdout)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("lames = 4", ["unknown parameter 'lames'", "bad.toml"]),
+        ("layers = [64, 0, 10]", ["layers[1] must be in 1..65535, not 0"]),
+        ("weight_bits = 17", ["weight_bits must be in 4..16, not 17"]),
+        ("weight_bits = ", ["not a TOML document"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["cosim", "train", "generate"])
+def test_bad_configuration(command: str, line: str, words: list[str], tmp_path: Path) -> None:
+    field = line.partition(" ")[0]
+    values = SMALL.to_dict().items()
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values if name != field]
+    (tmp_path / "bad.toml").write_text("\n".join([*lines, line]))
+    check_error(nomul(tmp_path, command, "--config", "bad.toml"), *words)
+    assert not (tmp_path / "nomul-out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cosim", "--simulator", "questa"],
+        ["cosim", "--samples", "0"],
+        ["cosim", "--stalls", "1"],
+        ["train", "--epochs", "-1"],
+        ["fly"],
+    ],
+)
+def test_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
+    done = nomul(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert "Usage: nomul" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--config", "nets"], ["no configuration 'nets'", "or give a .toml file"]),
+        (["train", "--config", "nets.toml"], ["cannot read nets.toml"]),
+        (["train", "--config", "mnist-small"], ["784 inputs", "--data FOLDER"]),
+        (["train", "--config", "mnist-small", "--data", "."], ["no train-images-idx3-ubyte"]),
+        (["train", "--state", "none.npz"], ["none.npz: No such file"]),
+        (["cosim", "--config", "mnist-paper", "--data", "."], ["no train-images"]),
+        (["generate", "--config", "mnist-paper"], ["input_dropout_bits must be 0"]),
+    ],
+)
+def test_one_line(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    check_error(nomul(tmp_path, *arguments), *words)
+    assert list(tmp_path.glob("nomul-out/*")) == []
+
+
+def test_missing_simulator(tmp_path: Path) -> None:
+    arguments = ["cosim", "--config", small_config(tmp_path), "--simulator", "icarus"]
+    done = nomul(tmp_path, *arguments, "--samples", "1", PATH="")
+    check_error(done, "no 'iverilog' on PATH", "apt install iverilog")
+    assert list(tmp_path.glob("nomul-out/*")) == []
+    assert list(tmp_path.glob("nomul-out/.*")) == []
+
+
+@pytest.mark.parametrize("command", ["train", "generate"])
+def test_unwritable_folder(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = nomul(tmp_path, command, "--output", "file/out")
+    check_error(done, "cannot write to", "Not a directory; choose a folder with --output")
+
+
+def test_foreign_folder(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").touch()
+    check_error(nomul(tmp_path, "train", "--output", "thesis"), "is not an output of nomul train")
+    assert (tmp_path / "thesis" / "chapter").exists()
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Return the processes that work in a folder or below."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            place = (process / "cwd").readlink()
+        except OSError:
+            continue  # it has ended, or is another user's
+        if place.is_relative_to(folder):
+            found.append(int(process.name))
+    return found
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_simulation(number: signal.Signals, tmp_path: Path) -> None:
+    arguments = ["cosim", "--config", small_config(tmp_path), "--simulator", "icarus"]
+    process = subprocess.Popen(
+        [*NOMUL, *arguments], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    output = tmp_path / "nomul-out"
+    logs = ".cosim-small.*/simulation/simulation.log"
+    wait_for(lambda: any("running" in log.read_text() for log in output.glob(logs)))
+    assert processes_in(output)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "\nnomul: interrupted\n")
+    assert list(output.iterdir()) == []
+    wait_for(lambda: not processes_in(output))
+
+
+def test_interrupted_compilation(tmp_path: Path) -> None:
+    """Nothing is compiled yet: the C++ compiler and Numba both are at work."""
+    cache = tmp_path / "cache"
+    process = subprocess.Popen(
+        [*NOMUL, "cosim", "--config", small_config(tmp_path)],
+        cwd=tmp_path,
+        env=environment(XDG_CACHE_HOME=str(cache)),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: list(cache.glob("nomul/.building-*/generated")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "\nnomul: interrupted\n")
+    assert list((tmp_path / "nomul-out").iterdir()) == []
+    assert list(cache.glob("nomul/.building-*")) == []
+    wait_for(lambda: not processes_in(cache))
+
+
+def test_cosim(tmp_path: Path) -> None:
+    arguments = ["cosim", "--config", small_config(tmp_path), "--simulator", "icarus"]
+    done = nomul(tmp_path, *arguments, "--samples", "12", "--stalls", "0.3", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "nomul-out" / "cosim-small"
+    assert f"output: {out}" in done.stdout
+    report = json.loads((out / "report.json").read_text())
+    assert report["golden_equals_rtl"] is True
+    assert report["clocks"] == report["predicted_clocks"] > 0
+    assert report["comparisons"] > report["clocks"] * len(probe_table(SMALL))
+    for words in ("golden == RTL", "predicted == observed clocks", f"{report['comparisons']:,}"):
+        assert words in done.stdout
+    assert Parameters.load(str(out / "config.toml")) == SMALL
+
+    dataset = load_digits(8)
+    network = Network(SMALL)
+    network.train(dataset.train_pixels[:12], dataset.train_labels[:12], 0)
+    assert load_state(SMALL, out / "lockstep.npz") == network.state
+    assert report["state_sha256"] == network.state.digest()
+    network.train(dataset.train_pixels[12:], dataset.train_labels[12:], 0)
+    network.train(dataset.train_pixels, dataset.train_labels, 1)
+    assert load_state(SMALL, out / "state.npz") == network.state
+    assert report["test_error_percent"] == exact_error(network, dataset)
+    assert f"test error: {exact_error(network, dataset):.2f} %" in done.stdout
+
+
+def test_divergence_is_told_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report and the waveform file of faulty gateware are there; the replay tells the same."""
+
+    def faulty(*arguments: object, **options: object) -> Generated:
+        generated = generate(*arguments, **options)
+        text, count = re.subn(r"(weights\[30\]) = \d+'\w+;", r"\1 = 0;", generated.verilog)
+        assert count == 1
+        return dataclasses.replace(generated, verilog=text)
+
+    monkeypatch.setattr(sim.lockstep, "generate", faulty)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["cosim", "--config", small_config(tmp_path), "--simulator", "icarus"]
+    arguments += ["--samples", "30", "--stalls", "0.2", "--seed", "5"]
+    out = tmp_path / "nomul-out" / "cosim-small"
+    reports = []
+    for _ in range(2):
+        with pytest.raises(DivergenceError) as caught:
+            cli.main(arguments, standalone_mode=False)
+        reports.append(str(caught.value))
+        assert f"output: {out}" in capsys.readouterr().out
+        assert (out / WINDOW_FILE).stat().st_size > 0
+        assert json.loads((out / "report.json").read_text())["divergence"] == (
+            reports[-1].splitlines()
+        )
+        replay = re.search(r"replay +nomul (.*)", reports[-1])
+        assert replay is not None
+        arguments = shlex.split(replay[1])
+    assert "column 30" in reports[0]
+    assert reports[0] == reports[1]
+    assert {"--stalls", "--seed", "--waves"} <= set(arguments)
+    assert (out / "simulation" / "waves.fst").stat().st_size > 0
+
+
+def test_train(tmp_path: Path) -> None:
+    arguments = ["train", "--config", small_config(tmp_path), "--epochs", "2", "--output", "run"]
+    done = nomul(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["epoch"], row["rate_shift"]) for row in rows] == [("0", "0"), ("1", "1")]
+    assert f"test error: {float(rows[-1]['test_error']):.2f} %" in done.stdout
+    first = load_state(SMALL, tmp_path / "run" / "state.npz")
+    assert nomul(tmp_path, *arguments).returncode == 0
+    assert load_state(SMALL, tmp_path / "run" / "state.npz") == first
+
+
+@pytest.mark.parametrize("probes", [False, True])
+def test_generate(probes: bool, tmp_path: Path) -> None:
+    arguments = ["generate", "--config", small_config(tmp_path), *(["--probes"] if probes else [])]
+    done = nomul(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "nomul-out" / "generate-small"
+    manifest = json.loads((out / "manifest.json").read_text())
+    text = (out / manifest["verilog"]).read_text()
+    module = text[text.index(f"module {manifest['top']}(") :]
+    header = module[: module.index(");")].split("(")[1]
+    assert {port["name"] for port in manifest["ports"]} == {
+        name.strip() for name in header.split(",")
+    }
+    for port in manifest["ports"]:
+        width = "" if port["bits"] == 1 else f"[{port['bits'] - 1}:0] "
+        assert f"\n  {port['direction']} {width}{port['name']};" in module
+    for memory in manifest["memories"].values():
+        bits, words = memory["bits"], memory["words"]
+        assert f"reg [{bits - 1}:0] {memory['path']} [{words - 1}:0];" in module
+    assert ("probes" in manifest) == probes
+    if probes:
+        low = 0
+        for word in manifest["probes"]:
+            assert word["lowest_bit"] == low
+            low += word["bits"]
+        assert {"name": "probes", "direction": "output", "bits": low} in manifest["ports"]
+
+
+def test_doctor(tmp_path: Path) -> None:
+    done = nomul(tmp_path, "doctor")
+    assert done.returncode == 0
+    assert "nomul cosim can run." in done.stdout
+    missing = nomul(tmp_path, "doctor", PATH="")
+    assert missing.returncode == 1
+    assert "nomul cosim cannot run without C++ compiler." in missing.stdout
+
+
+def test_dense_equivalent() -> None:
+    # 64 x 8 + 8 x 10 = 592 weights: 3 x 592 - 512 = 1264 accumulates a sample, on 4 lanes.
+    assert dense_equivalent(SMALL, samples=10, clocks=1580) == 2.0
+
+
+def test_default_epochs() -> None:
+    assert default_epochs(SMALL) == 20
+    assert default_epochs(SMALL.replace(schedule=(10, 40))) == 43
