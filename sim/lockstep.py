@@ -531,6 +531,14 @@ def lockstep(
     state = State.initial(parameters) if state is None else state
     simulation = folder / "simulation"
     simulation.mkdir(parents=True, exist_ok=True)
+    samples = len(stimulus.labels)
+    began = time.perf_counter()
+    if generated is None:
+        if progress is not None:
+            progress("generate", 0, samples)
+        generated = generate(parameters, state, probed=True)
+
+    # Only now, because Amaranth and Numba's compiler would wait for each other.
     reading, writing = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -538,7 +546,6 @@ def lockstep(
         parameters, state, stimulus, stream, reading, stalls=stalls, replay=replay, folder=folder
     )
     checker.start()
-    samples = len(stimulus.labels)
 
     def report(stage: str) -> None:
         if progress is not None:
@@ -553,10 +560,6 @@ def lockstep(
         report("lockstep")
 
     try:
-        began = time.perf_counter()
-        if generated is None:
-            report("generate")
-            generated = generate(parameters, state, probed=True)
         report("compile")
         build = compile_design(
             simulator,
