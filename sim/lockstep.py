@@ -323,16 +323,18 @@ class _Checker(threading.Thread):
         model = Clocked(p, self._initial)
         model.feed(stream)
         # A gateware that takes transfers too late lets the model ask for more than there are, in
-        # the very recording in which they diverge.
-        spare = _PIPE_BYTES // self._width // transfers_per_sample(p) + 1
+        # the recording in which they diverge and the one behind it.
+        spare = 2 * _recording_clocks(p) // transfers_per_sample(p) + 1
         zeros = np.zeros((spare, p.layers[0]), np.int64)
         model.feed(transfers(p, zeros, np.zeros(spare, np.int64), 0, 0))
 
         expected_idle = _IdleWatch(self._column, len(stream))
         observed_idle = _IdleWatch(self._column, len(stream))
         kind, content = self._frame(pipe)
-        clock, before = 0, None
+        clock = 0
         buffer = model.buffer(len(content) // (self._width + 2))
+        nothing = np.empty((0, self._width), np.uint8)
+        before = Window(0, np.empty((0, model.probed), np.int64), nothing)
         while kind == b"R":
             valid, got, window = self._compare_clocks(pipe, model, buffer, content, clock, before)
             expected_idle.feed(window.expected, valid)
@@ -372,7 +374,7 @@ class _Checker(threading.Thread):
         buffer: Ints,
         content: bytes,
         clock: int,
-        before: Window | None,
+        before: Window,
     ) -> tuple[Bytes, Ints, Window]:
         """Compare a recording; return ``valid`` of ``samples``, the words, and the clocks."""
 
@@ -390,8 +392,8 @@ class _Checker(threading.Thread):
             first = unknown
         if first >= 0:
             row, column = divmod(first, got.shape[1])
-            if before is not None:
-                window = before + window
+            # Copied, because what follows is expected in the same buffer.
+            window = before + window
             if clock + row + AFTER > window.first_clock + len(window.expected):
                 kind, content = self._frame(pipe)
                 if kind == b"R":
@@ -455,6 +457,11 @@ def probe_width(parameters: Parameters) -> int:
     return sum(probe.bits * probe.words for probe in probe_table(parameters))
 
 
+def _recording_clocks(parameters: Parameters) -> int:
+    """Return the clocks of a recording: so few that it fits into the pipe."""
+    return max(16, min(1024, _PIPE_BYTES // (probe_width(parameters) + 2)))
+
+
 def _job(
     parameters: Parameters,
     generated: Generated,
@@ -475,7 +482,7 @@ def _job(
         payload_bytes=payload_bytes,
         in_ready=width - 1 - low["in_ready"],
         out_valid=width - 1 - low["out_valid"],
-        chunk=max(16, _PIPE_BYTES // (width + 2)),
+        chunk=_recording_clocks(p),
         limit=int((len(stimulus.labels) + 2) * per_sample / (1 - stalls)),
         stalls=stalls,
         seed=seed,

@@ -1,6 +1,7 @@
 """A divergence is found where it is and told as it is; test_faults.py plants one in each unit."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from vcd.reader import TokenKind, tokenize
 
+import sim.lockstep
 from golden import Parameters
 from golden.layout import Layout
 from golden.state import State
@@ -73,15 +75,15 @@ def test_no_divergence(tmp_path: Path) -> None:
 
 
 def test_report(tmp_path: Path) -> None:
-    """Row 1 is column 1 of layer 1; it starts at 0 in all lanes but the seeded weights are not."""
+    """Row 1, column 1 of layer 1, starts at 85 in all lanes, but the seeded weights do not."""
     weights = State.initial(PARAMETERS).weights[1]
-    lane = int(np.flatnonzero(weights)[0])
-    text = report(tmp_path, initial_word(1, "00000000"))
+    lane = int(np.flatnonzero(weights != 85)[0])
+    text = report(tmp_path, initial_word(1, "55555555"))
     step = r"epoch 5, sample \d+, FORWARD, layer 1, block 0, entry at position \d+, column 1"
     assert re.search(rf"^  where     {step}, lane {lane}: weight$", text, re.MULTILINE)
     assert "  unit      weights\n" in text
     expected = int(weights[lane])
-    assert f"  expected  {expected} ({expected / 128:g})\n  got       0 (0)\n" in text
+    assert f"  expected  {expected} ({expected / 128:g})\n  got       85 (0.664062)\n" in text
     sample = int(re.search(r"sample (\d+)", text)[1])
     replay = f"nomul cosim --config c.toml --samples {sample + 1} --waves"
     assert text.endswith(f"  replay    {replay}")
@@ -93,8 +95,31 @@ def test_unknown_bits_are_a_divergence(tmp_path: Path) -> None:
     assert "  got       0bXXXXXXXX\n" in text
 
 
+def test_unknown_bits_are_no_zeros(tmp_path: Path) -> None:
+    """Lanes 2 and 3 of block 1 are padding: zeros are expected there, and unknown bits are none."""
+    lanes = "".join(
+        f"{int(word) & 255:02x}" for word in State.initial(PARAMETERS).weights[10, 1::-1]
+    )
+    text = report(tmp_path, initial_word(10, f"xxxx{lanes}"))
+    assert "layer 1, block 1, " in text
+    assert "column 1, lane 2: weight\n" in text
+    assert "  expected  0 (0)\n  got       0bXXXXXXXX\n" in text
+
+
+def test_same_in_short_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a recording ends makes no difference: steps begin and windows reach beyond it."""
+    whole = report(tmp_path / "whole", initial_word(1, "55555555"))
+    monkeypatch.setattr(sim.lockstep, "_PIPE_BYTES", 0)
+    short = report(tmp_path / "short", initial_word(1, "55555555"))
+    job = json.loads((tmp_path / "short" / "simulation" / "job.json").read_text())
+    assert job["chunk"] == 16
+    assert short == whole
+    windows = [(tmp_path / each / WINDOW_FILE).read_text() for each in ("whole", "short")]
+    assert windows[0] == windows[1]
+
+
 def test_window_file(tmp_path: Path) -> None:
-    text = report(tmp_path, initial_word(1, "00000000"))
+    text = report(tmp_path, initial_word(1, "55555555"))
     clock = int(re.search(r"clock     (\d+)", text)[1])
     names: dict[str, tuple[str, ...]] = {}
     values: dict[str, object] = {}
@@ -123,7 +148,7 @@ def test_window_file(tmp_path: Path) -> None:
     for lane in range(4):
         got = at_divergence["weights", f"weight_{lane}_got"]
         expected = at_divergence["weights", f"weight_{lane}_expected"]
-        assert (got, expected) == (0, int(weights[lane]) & 255)
+        assert (got, expected) == (85, int(weights[lane]) & 255)
     differing = {
         name[1].removesuffix("_got")
         for name, value in at_divergence.items()
@@ -141,6 +166,8 @@ def test_end_check(digits: str, tmp_path: Path) -> None:
     text = report(tmp_path, initial_word(0, digits))
     assert text.startswith("golden != RTL: after the last sample\n")
     assert "weights, layer 1, block 0, column 0, lane " in text
+    if "x" not in digits:
+        assert "against the clocked model\n" in text
 
 
 def test_other_state(tmp_path: Path) -> None:
