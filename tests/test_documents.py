@@ -1,14 +1,21 @@
 """The documents say what the code says: pictures, links, parameters, probes."""
 
 import dataclasses
+import html
 import re
 from pathlib import Path
 
 import pytest
 
-from docs.figures import draw_timing
+from docs.figures import draw_timing, record_cosim
+from golden.clocked import Clocked, transfers
+from golden.network import Network
 from golden.parameters import Parameters, named_configurations
-from golden.probes import probe_table, tree_depth
+from golden.probes import probe_columns, probe_table, tree_depth
+from golden.state import State
+from sim.commands import default_epochs
+from sim.data import load_digits
+from sim.training import exact_error, train
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,7 +50,7 @@ def broken_links(document: Path, text: str) -> list[str]:
     """Return the relative links of a document that lead nowhere."""
     targets = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)
     broken = []
-    for target in (markdown or html for markdown, html in targets):
+    for target in (link or image for link, image in targets):
         if re.match(r"https?://", target):
             continue
         path, _, anchor = target.partition("#")
@@ -75,6 +82,35 @@ def test_links(document: Path) -> None:
 )
 def test_broken_link_is_found(link: str) -> None:
     assert len(broken_links(ROOT / "README.md", f"# A heading\n{link} [b](LICENSE)")) == 1
+
+
+def test_recorded_run_is_what_the_model_does() -> None:
+    """Clocks, registers and test error in the picture of the main job, and in the README."""
+    p = Parameters.named("digits")
+    digits = load_digits(p.activation_bits)
+    model = Clocked(p, State.initial(p))
+    model.feed(transfers(p, digits.train_pixels, digits.train_labels, 1, 0))
+    clocks, words = model.clocks_until_idle(), len(probe_columns(probe_table(p)))
+    network = Network(p)
+    epochs = default_epochs(p)
+    for _ in train(network, digits, epochs):
+        pass
+    error = f"{exact_error(network, digits):.2f} %"
+
+    recorded = re.sub(r"<[^>]*>", " ", record_cosim.FILE.read_text(encoding="utf-8"))
+    recorded = " ".join(html.unescape(recorded).split())
+    assert f"{clocks:,} == {clocks:,}" in recorded
+    assert re.search(rf"registers compared on every clock │ │? ?{words} ", recorded)
+    assert f"test error: {error}" in recorded
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{clocks:,} clocks, {words} register words" in readme
+    assert re.search(rf"\| `digits` \| [^|]* \| {epochs} \| {error} \|", readme)
+
+
+def test_example_configuration() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert Parameters.from_toml(example).layers == (64, 48, 10)
 
 
 def test_parameters() -> None:
