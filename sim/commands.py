@@ -43,6 +43,9 @@ console = Console(highlight=False)
 #: Epochs of training if the schedule does not ask for more.
 DEFAULT_EPOCHS = 20
 
+#: Most lines of a table of epochs; the output folder has every epoch.
+EPOCH_LINES = 25
+
 _STAGES = {
     "generate": "generate Verilog",
     "compile": "compile the gateware",
@@ -140,11 +143,12 @@ def _stages() -> Iterator[LockstepProgress]:
 
 
 def _train(network: Network, dataset: Dataset, epochs: int, first_sample: int) -> list[Epoch]:
-    """Train with a bar, and print a line for each epoch as it ends."""
+    """Train with a bar, and print a line for every epoch, or every so many if there are many."""
     total = epochs * len(dataset.train_labels) - first_sample
     if total <= 0:
         return []
     done = []
+    every = -(-epochs // EPOCH_LINES)
     console.print("epoch   rate  train error  trained on  samples/s  test error")
     with _bars() as bars:
         task = bars.add_task("golden model", total=total, rate="")
@@ -156,6 +160,8 @@ def _train(network: Network, dataset: Dataset, epochs: int, first_sample: int) -
             progress=lambda samples: _show(bars, task, samples),
         ):
             done.append(epoch)
+            if (epoch.epoch + 1) % every and epoch.epoch + 1 != epochs:
+                continue
             console.print(
                 f"{epoch.epoch + 1:5}  2^-{epoch.rate_shift:<2}  {epoch.train_error:9.2f} %"
                 f"  {epoch.trained_fraction:8.1f} %  {epoch.samples / epoch.seconds:9,.0f}"

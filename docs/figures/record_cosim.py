@@ -22,9 +22,11 @@ def record() -> str:
         from sim import cli, commands  # noqa: PLC0415
 
         commands.console = Console(record=True, width=94, file=io.StringIO(), highlight=False)
-        output = Path(tempfile.gettempdir()) / "nomul" / "cosim-digits"
+        output = Path(cache) / "nomul-out" / "cosim-digits"
         cli.cli.main(["cosim", "--output", str(output)], standalone_mode=False)
     picture = commands.console.export_svg(title="nomul cosim")
+    # Where it ran says nothing.
+    picture = picture.replace(cache, "~")
     # Without the web font: each line is fitted to its length with any monospaced one.
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
