@@ -964,7 +964,7 @@ class Clocked:
     """A trainer, clock by clock, from its reset on.
 
     Feed it the input stream, then run it with the observed handshake signals, both in pieces of any
-    length. Input dropout is not the trainer's work: pixels count as they are fed.
+    length.
 
     Args:
         parameters: The configuration.
@@ -976,10 +976,12 @@ class Clocked:
         probed: Columns of a row that are probes.
 
     Raises:
+        ParameterError: If the gateware cannot train such a network.
         ValueError: If the state is not one of such a network.
     """
 
     def __init__(self, parameters: Parameters, state: State) -> None:
+        parameters.check_gateware()
         state.check(parameters)
         p = parameters
         layout = Layout.of(p)

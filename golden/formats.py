@@ -54,8 +54,8 @@ class Formats:
         """Derive the widths from the layer sizes and the operand widths."""
         p = parameters
         g = p.draw_fraction_bits
-        # The bias term of a sum is floor(b / 2**(fb - g)): one LSB more than the shifted magnitude.
-        bias_term = (p.bias_max >> (p.bias_fraction_bits - g)) + 1
+        # The bias term of a sum is floor(b * 2**g / 2**fb): one LSB more than the magnitude.
+        bias_term = (p.bias_max << g >> p.bias_fraction_bits) + 1
         sums = [(size * p.activation_max << g) + bias_term for size in p.layers[:-1]]
         delta_max = max(p.output_delta_max, p.hidden_delta_max if p.depth > 1 else 0)
         partial = 0

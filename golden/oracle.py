@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from golden.parameters import Parameters
 
+#: ``T`` by output unit and input.
+Drawn = dict[tuple[int, int], int]
+
 
 def _clip(value: int, maximum: int) -> int:
     """Section 1."""
@@ -19,6 +22,12 @@ def _clip(value: int, maximum: int) -> int:
 def _half(shift: int) -> int:
     """Sections 8 and 9."""
     return 0 if shift == 0 else 2 ** (shift - 1)
+
+
+def _nearest_exponent(x: int) -> int:
+    """Section 9: ``quantize`` by the rule ``nearest``."""
+    a = x.bit_length() - 1
+    return a + (x >> (a - 1)) % 2 if a > 0 else 0
 
 
 def _seeded(seed: int, i: int, width: int) -> int:
@@ -97,28 +106,108 @@ class Oracle:
         lane = i % self.parameters.lanes
         return words[lane % self.parameters.random_sources] >> (self.parameters.random_width - bits)
 
-    def _drawn(self, weight: int, random: int) -> int:
-        """Section 5: ``T``."""
+    def _fraction(self) -> int:
+        """Section 5: ``g``, the fraction bits of ``T``."""
         p = self.parameters
-        fraction, g = p.weight_bits - 1, p.draw_steps - 1
-        q = fraction - g if p.connect == "ternary" else fraction + 1
-        bits = p.draw_bits if p.draw == "stochastic" else 0
+        return p.weight_bits - 1 if p.connect == "none" else p.draw_steps - 1
+
+    def _drawn(self, weight: int, g: int, random: int, bits: int) -> int:
+        """Section 5: ``T`` with ``g`` fraction bits, from ``bits`` random bits."""
+        p = self.parameters
+        fraction = p.weight_bits - 1
+        q = fraction + 1 if p.connect == "binary" else fraction - g
         r = ((2 * random + 1) << q) >> (bits + 1)
-        if p.connect == "ternary":
-            return (weight + r) >> q
-        return 1 if (weight + 2**fraction + r) >> q >= 1 else -1
+        if p.connect == "binary":
+            return 1 if (weight + 2**fraction + r) >> q >= 1 else -1
+        return (weight + r) >> q
+
+    def _draw(self, inputs: Sequence[int], layer: int) -> Drawn:
+        """Section 6: ``T`` of a layer for some inputs."""
+        p = self.parameters
+        random = p.draw == "stochastic" and p.connect != "none"
+        units = p.layers[layer + 1]
+        drawn: Drawn = {}
+        for block in range(self._blocks(units)):
+            for j in inputs:
+                words = self._take(self.draw) if random else [0] * p.random_sources
+                for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
+                    row, lane = self._place(layer, i, j)
+                    bits = p.draw_bits if random else 0
+                    r = self._lane_bits(words, i, bits)
+                    drawn[i, j] = self._drawn(self.weights[row][lane], self._fraction(), r, bits)
+        return drawn
+
+    def _sums(self, layer: int, drawn: Drawn, h: list[int], g: int) -> list[int]:
+        """Section 6: ``z`` of a layer, from its ``T`` of ``g`` fraction bits."""
+        z = [
+            (self.biases[row][lane] << g) >> self.parameters.bias_fraction_bits
+            for row, lane in self._bias_places(layer)
+        ]
+        for (i, j), t in drawn.items():
+            z[i] += t * h[j]
+        return z
 
     def _activation(self, z: int, shift: int) -> int:
         """Section 6: ``h``."""
         maximum = (1 << self.parameters.activation_bits) - 1
         return min((max(z, 0) + (1 << shift) - 1) >> shift, maximum)
 
-    def _exponent(self, x: int, random: int) -> int:
-        """Section 9: ``quantize``."""
-        a = x.bit_length() - 1
-        if self.parameters.quantizer == "stochastic":
-            return (x + random % (1 << a)).bit_length() - 1
-        return a + (x >> (a - 1)) % 2 if a > 0 else 0
+    def _output_delta(self, z: list[int], label: int) -> list[int]:
+        """Section 7: ``d_L``."""
+        p = self.parameters
+        shift = p.activation_shifts[-1] + self._fraction()
+        margin = 2**p.margin_bits
+        delta = [-max(0, margin + (total >> shift)) for total in z]
+        delta[label] = max(0, margin - (z[label] >> shift))
+        return [_clip(d, 2 ** (p.output_delta_bits - 1) - 1) for d in delta]
+
+    def _hidden_delta(self, layer: int, drawn: Drawn, h: list[int], delta: list[int]) -> list[int]:
+        """Section 8: the deltas of the inputs ``h`` of a layer."""
+        p = self.parameters
+        shift = p.delta_shifts[layer - 1] + self._fraction()
+        below = [0] * len(h)
+        for (i, j), t in drawn.items():
+            below[j] += t * delta[i] if h[j] != 0 else 0
+        maximum = 2 ** (p.hidden_delta_bits - 1) - 1
+        return [
+            _clip((total + _half(shift)) >> shift, maximum) if x else 0
+            for total, x in zip(below, h, strict=True)
+        ]
+
+    def _factor(self, x: int, random: int) -> int:
+        """Section 9: what stands for ``x`` in the update."""
+        p = self.parameters
+        if x == 0 or p.quantizer == "none":
+            return x
+        if p.quantizer == "stochastic":
+            a = x.bit_length() - 1
+            e = (x + random % (1 << a)).bit_length() - 1
+        else:
+            e = _nearest_exponent(x)
+        return 1 << min(e, p.max_exponent) if e >= p.min_exponent else 0
+
+    def _quantizer_bits(self, words: list[int]) -> int:
+        """Section 9: ``Q``."""
+        return words[0] % (1 << (self.parameters.activation_bits - 1))
+
+    def _update_weight(self, layer: int, i: int, j: int, gradient: int, r: int, k: int) -> None:
+        """Section 9: the weight from input ``j`` to unit ``i``."""
+        row, lane = self._place(layer, i, j)
+        weight = self.weights[row][lane] + ((gradient + r) >> k)
+        self.weights[row][lane] = _clip(weight, 2 ** (self.parameters.weight_bits - 1) - 1)
+
+    def _update_biases(self, layer: int, delta: list[int], rate_shift: int) -> None:
+        """Section 9: the biases of a layer."""
+        p = self.parameters
+        shift = p.bias_shift + rate_shift
+        for d, (row, lane) in zip(delta, self._bias_places(layer), strict=True):
+            bias = self.biases[row][lane] + ((d + _half(shift)) >> shift)
+            self.biases[row][lane] = _clip(bias, 2 ** (p.bias_bits - 1) - 1)
+
+    def _rounding(self, words: list[int], i: int, k: int) -> int:
+        """Section 9: ``r``."""
+        bits = self.parameters.update_bits
+        return ((2 * self._lane_bits(words, i, bits) + 1) << k) >> (bits + 1)
 
     def _dropped(self, pixels: Sequence[int], train: bool) -> list[int]:
         """Section 11: input dropout."""
@@ -141,54 +230,31 @@ class Oracle:
             rate_shift: ``sh``.
         """
         p = self.parameters
-        g, fb = p.draw_steps - 1, p.bias_fraction_bits
-        depth = len(p.layers) - 1
+        g, depth = self._fraction(), len(p.layers) - 1
         draw_before = list(self.draw)
 
         # Section 6.
         h = [self._dropped(pixels, train)]
         lists: list[list[int]] = []
-        drawn: list[dict[tuple[int, int], int]] = []
+        drawn: list[Drawn] = []
         for layer in range(depth):
-            units = p.layers[layer + 1]
-            z = [self.biases[row][lane] >> (fb - g) for row, lane in self._bias_places(layer)]
             lists.append([j for j, x in enumerate(h[layer]) if x != 0])
-            drawn.append({})
-            for block in range(self._blocks(units)):
-                for j in lists[layer]:
-                    words = [0] * p.random_sources
-                    if p.draw == "stochastic":
-                        words = self._take(self.draw)
-                    for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
-                        row, lane = self._place(layer, i, j)
-                        random = self._lane_bits(words, i, p.draw_bits)
-                        t = self._drawn(self.weights[row][lane], random)
-                        drawn[layer][i, j] = t
-                        z[i] += t * h[layer][j]
-            shift = p.activation_shifts[layer] + g
-            h.append([self._activation(total, shift) for total in z])
+            drawn.append(self._draw(lists[layer], layer))
+            z = self._sums(layer, drawn[layer], h[layer], g)
+            h.append([self._activation(total, p.activation_shifts[layer] + g) for total in z])
 
-        # Section 7; z and shift are those of the last layer.
+        # Section 7; z is that of the last layer.
         prediction = z.index(max(z))
         if not train:
             self.draw = draw_before
             return prediction
-        margin = 2**p.margin_bits
-        delta = [-max(0, margin + (total >> shift)) for total in z]
-        delta[label] = max(0, margin - (z[label] >> shift))
-        deltas = [[_clip(d, 2 ** (p.output_delta_bits - 1) - 1) for d in delta]]
+        deltas = [self._output_delta(z, label)]
         if not any(deltas[0]):
             return prediction
 
         # Section 8; deltas[0] is always that of the layer reached.
         for layer in range(depth - 1, 0, -1):
-            shift = p.delta_shifts[layer - 1] + g
-            below = [0] * p.layers[layer]
-            for j in lists[layer]:
-                partial = sum(drawn[layer][i, j] * d for i, d in enumerate(deltas[0]))
-                maximum = 2 ** (p.hidden_delta_bits - 1) - 1
-                below[j] = _clip((partial + _half(shift)) >> shift, maximum)
-            deltas.insert(0, below)
+            deltas.insert(0, self._hidden_delta(layer, drawn[layer], h[layer], deltas[0]))
 
         # Section 9.
         for layer in range(depth - 1, -1, -1):
@@ -197,34 +263,101 @@ class Oracle:
             for block in range(self._blocks(units)):
                 for j in lists[layer]:
                     words = self._take(self.update)
-                    e = self._exponent(h[layer][j], words[0] % 2 ** (p.activation_bits - 1))
+                    factor = self._factor(h[layer][j], self._quantizer_bits(words))
                     for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
-                        row, lane = self._place(layer, i, j)
-                        random = self._lane_bits(words, i, p.update_bits)
-                        r = ((2 * random + 1) << k) >> (p.update_bits + 1)
-                        weight = self.weights[row][lane] + (((deltas[layer][i] << e) + r) >> k)
-                        self.weights[row][lane] = _clip(weight, 2 ** (p.weight_bits - 1) - 1)
-            shift = p.bias_shift + rate_shift
-            for d, (row, lane) in zip(deltas[layer], self._bias_places(layer), strict=True):
-                bias = self.biases[row][lane] + ((d + _half(shift)) >> shift)
-                self.biases[row][lane] = _clip(bias, 2 ** (p.bias_bits - 1) - 1)
+                        r = self._rounding(words, i, k)
+                        self._update_weight(layer, i, j, deltas[layer][i] * factor, r, k)
+            self._update_biases(layer, deltas[layer], rate_shift)
         return prediction
 
-    def infer_exact(self, pixels: Sequence[int]) -> int:
-        """Return the prediction of the weights themselves, without draws (section 11)."""
+    def batch(
+        self, pixels: Sequence[Sequence[int]], labels: Sequence[int], rate_shift: int = 0
+    ) -> list[int]:
+        """Learn from one minibatch and return its predictions (section 12).
+
+        Args:
+            pixels: For each sample, ``n_0`` integers in ``0 .. 2**A - 1``.
+            labels: For each sample, ``0 .. n_L - 1``.
+            rate_shift: ``sh``.
+        """
         p = self.parameters
-        fraction = p.weight_bits - 1
-        h = self._dropped(pixels, train=False)
-        for layer in range(len(p.layers) - 1):
-            z = []
-            for i, (bias_row, bias_lane) in enumerate(self._bias_places(layer)):
-                total = (self.biases[bias_row][bias_lane] << fraction) >> p.bias_fraction_bits
-                for j, x in enumerate(h):
-                    row, lane = self._place(layer, i, j)
-                    total += self.weights[row][lane] * x
-                z.append(total)
-            h = [self._activation(total, p.activation_shifts[layer] + fraction) for total in z]
-        return z.index(max(z))
+        g, depth = self._fraction(), len(p.layers) - 1
+        samples = range(len(labels))
+        h = [[self._dropped(row, True) for row in pixels]]
+        drawn: list[Drawn] = []
+        for layer in range(depth):
+            drawn.append(self._draw(range(p.layers[layer]), layer))
+            z = [self._sums(layer, drawn[layer], h[layer][b], g) for b in samples]
+            shift = p.activation_shifts[layer] + g
+            h.append([[self._activation(total, shift) for total in z[b]] for b in samples])
+        predictions = [z[b].index(max(z[b])) for b in samples]
+        deltas = [[self._output_delta(z[b], labels[b]) for b in samples]]
+        if not any(any(delta) for delta in deltas[0]):
+            return predictions
+        for layer in range(depth - 1, 0, -1):
+            deltas.insert(
+                0,
+                [
+                    self._hidden_delta(layer, drawn[layer], h[layer][b], deltas[0][b])
+                    for b in samples
+                ],
+            )
+        for layer in range(depth - 1, -1, -1):
+            k = p.update_shifts[layer] + rate_shift
+            units, inputs = p.layers[layer + 1], range(p.layers[layer])
+            factors = [[0] * p.layers[layer] for _ in samples]
+            for b in samples:
+                for j in inputs:
+                    if h[layer][b][j] != 0:
+                        stochastic = p.quantizer == "stochastic"
+                        words = self._take(self.update) if stochastic else [0]
+                        factors[b][j] = self._factor(h[layer][b][j], self._quantizer_bits(words))
+            for block in range(self._blocks(units)):
+                for j in inputs:
+                    words = self._take(self.update)
+                    for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
+                        r = self._rounding(words, i, k)
+                        gradient = sum(deltas[layer][b][i] * factors[b][j] for b in samples)
+                        self._update_weight(layer, i, j, gradient, r, k)
+            total = [sum(deltas[layer][b][i] for b in samples) for i in range(units)]
+            self._update_biases(layer, total, rate_shift)
+        return predictions
+
+    def infer(self, pixels: Sequence[int], rule: str, draws: int = 1) -> int:
+        """Return the prediction of an inference rule; nothing changes (section 13).
+
+        Args:
+            pixels: ``n_0`` integers in ``0 .. 2**A - 1``.
+            rule: ``"sampled"``, ``"thresholded"``, ``"exact"`` or ``"pow2"``.
+            draws: ``K``, of the rule ``"sampled"``.
+        """
+        p = self.parameters
+        whole = rule in {"exact", "pow2"}
+        g = p.weight_bits - 1 if whole else p.draw_steps - 1
+        if rule == "sampled":
+            g = self._fraction()
+        draw_before = list(self.draw)
+        logits = [0] * p.layers[-1]
+        for _ in range(draws if rule == "sampled" else 1):
+            h = self._dropped(pixels, train=False)
+            for layer in range(len(p.layers) - 1):
+                live = [j for j, x in enumerate(h) if x != 0]
+                if rule == "sampled":
+                    drawn = self._draw(live, layer)
+                else:
+                    drawn = {}
+                    for i in range(p.layers[layer + 1]):
+                        for j in live:
+                            row, lane = self._place(layer, i, j)
+                            weight = self.weights[row][lane]
+                            drawn[i, j] = weight if whole else self._drawn(weight, g, 0, 0)
+                if rule == "pow2":
+                    h = [2 ** _nearest_exponent(x) if x != 0 else 0 for x in h]
+                z = self._sums(layer, drawn, h, g)
+                h = [self._activation(total, p.activation_shifts[layer] + g) for total in z]
+            logits = [total + more for total, more in zip(logits, z, strict=True)]
+        self.draw = draw_before
+        return logits.index(max(logits))
 
     def digest(self) -> str:
         """Return the SHA-256 of the state, equal to that of :meth:`golden.state.State.digest`."""

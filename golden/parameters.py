@@ -63,11 +63,13 @@ class Parameters:
         update_shifts: One step size ``2**-k`` (``k_l``) a layer, 0..31.
         bias_shift: Step size of the biases (``kb``), 0 .. the smallest of ``update_shifts``.
         margin_bits: The hinge loss has the margin ``2**margin_bits``, in logit LSBs, 0..15.
-        connect: ``"ternary"`` or ``"binary"`` connect.
+        connect: ``"ternary"`` or ``"binary"`` connect. Golden model only: ``"none"`` draws
+            nothing and computes with the weights themselves.
         draw: ``"stochastic"``, or ``"deterministic"`` (rounding half up, no random bits).
         draw_bits: Random bits of one draw (``rb``), 1 .. bits that the draw rounds away.
         draw_steps: 1 draws from {-1, 0, +1}; 2 from {-1, -1/2, 0, +1/2, +1} (ternary only).
         quantizer: ``"nearest"`` or ``"stochastic"`` power-of-two rounding of a layer's inputs.
+            Golden model only: ``"none"`` leaves them as they are.
         update_bits: Random bits in the rounding of a weight update (``u``), 1..16.
         random_sources: Independent sources (``S``) for each of DRAW and UPDATE, 1..lanes.
             Lane ``c`` uses source ``c mod S``.
@@ -75,6 +77,12 @@ class Parameters:
         schedule: Epochs (counted from 0, ascending) at which the learning rate is halved.
         input_dropout_bits: Golden model only: a training pixel is dropped with the probability
             ``2**-input_dropout_bits``; 0 drops none.
+        min_exponent: Golden model only: an input whose power of two is below ``2**min_exponent``
+            updates no weight; 0..16.
+        max_exponent: Golden model only: larger powers of two become ``2**max_exponent``,
+            ``min_exponent``..16; 16 bounds nothing.
+        batch_bits: Golden model only: samples are learnt from in minibatches of
+            ``2**batch_bits``, 0..10; 0 is online training.
         draw_seed: Seed of the DRAW sources.
         update_seed: Seed of the UPDATE sources; must differ from ``draw_seed``.
         weight_seed: Seed of the initial weights.
@@ -98,16 +106,19 @@ class Parameters:
     update_shifts: tuple[int, ...]
     bias_shift: int = 1
     margin_bits: int = 6
-    connect: Literal["ternary", "binary"] = "ternary"
+    connect: Literal["ternary", "binary", "none"] = "ternary"
     draw: Literal["stochastic", "deterministic"] = "stochastic"
     draw_bits: int = 7
     draw_steps: int = 1
-    quantizer: Literal["nearest", "stochastic"] = "nearest"
+    quantizer: Literal["nearest", "stochastic", "none"] = "nearest"
     update_bits: int = 8
     random_sources: int = 1
     random_width: int = 32
     schedule: tuple[int, ...] = ()
     input_dropout_bits: int = 0
+    min_exponent: int = 0
+    max_exponent: int = 16
+    batch_bits: int = 0
     draw_seed: int = 1
     update_seed: int = 2
     weight_seed: int = 3
@@ -142,19 +153,21 @@ class Parameters:
         _require_int("bias_shift", self.bias_shift, 0, min(self.update_shifts))
         _require_int("margin_bits", self.margin_bits, 0, 15)
         for name, words in (
-            ("connect", ("ternary", "binary")),
+            ("connect", ("ternary", "binary", "none")),
             ("draw", ("stochastic", "deterministic")),
-            ("quantizer", ("nearest", "stochastic")),
+            ("quantizer", ("nearest", "stochastic", "none")),
         ):
             value = getattr(self, name)
-            _require(value in words, f'{name} must be "{words[0]}" or "{words[1]}", not {value!r}')
+            choice = " or ".join(f'"{word}"' for word in words)
+            _require(value in words, f"{name} must be {choice}, not {value!r}")
         _require_int("draw_steps", self.draw_steps, 1, 2 if self.connect == "ternary" else 1)
-        _require_int("bias_fraction_bits", self.bias_fraction_bits, self.draw_fraction_bits, 16)
+        _require_int("bias_fraction_bits", self.bias_fraction_bits, self.draw_steps - 1, 16)
         _require(
             self.random_width in RANDOM_WIDTHS,
             f"random_width must be one of {RANDOM_WIDTHS}, not {self.random_width!r}",
         )
-        _require_int("draw_bits", self.draw_bits, 1, min(self.draw_shift, self.random_width))
+        drawn_away = 16 if self.connect == "none" else self.draw_shift
+        _require_int("draw_bits", self.draw_bits, 1, min(drawn_away, self.random_width))
         _require_int("update_bits", self.update_bits, 1, 16)
         if self.quantizer == "stochastic":
             _require(
@@ -170,6 +183,9 @@ class Parameters:
             f"schedule must be at most 15 ascending epochs, not {list(self.schedule)}",
         )
         _require_int("input_dropout_bits", self.input_dropout_bits, 0, 8)
+        _require_int("min_exponent", self.min_exponent, 0, 16)
+        _require_int("max_exponent", self.max_exponent, self.min_exponent, 16)
+        _require_int("batch_bits", self.batch_bits, 0, 10)
         for name in ("draw_seed", "update_seed", "weight_seed", "dropout_seed"):
             _require_int(name, getattr(self, name), 0, 2**63 - 1)
         _require(
@@ -219,8 +235,11 @@ class Parameters:
 
     @property
     def draw_fraction_bits(self) -> int:
-        """Fraction bits of a drawn weight and of every sum over them, ``g``: 0 or 1."""
-        return self.draw_steps - 1
+        """Fraction bits of a drawn weight and of every sum over them, ``g``.
+
+        0 or 1, or ``F`` when the weights themselves serve.
+        """
+        return self.weight_fraction_bits if self.connect == "none" else self.draw_steps - 1
 
     @property
     def draw_shift(self) -> int:
@@ -233,6 +252,29 @@ class Parameters:
     def max_rate_shift(self) -> int:
         """Largest learning-rate shift ``sh``: one step for each entry of the schedule."""
         return len(self.schedule)
+
+    def check_gateware(self) -> None:
+        """Check that the gateware can train such a network.
+
+        Raises:
+            ParameterError: If a field asks for what only the golden model has.
+        """
+        for name, value in (
+            ("input_dropout_bits", 0),
+            ("min_exponent", 0),
+            ("max_exponent", 16),
+            ("batch_bits", 0),
+        ):
+            _require(
+                getattr(self, name) == value,
+                f"{name} must be {value} for the gateware, not {getattr(self, name)}: "
+                "only the golden model has it",
+            )
+        for name in ("connect", "quantizer"):
+            _require(
+                getattr(self, name) != "none",
+                f'{name} must not be "none" for the gateware: only the golden model has it',
+            )
 
     def rate_shift(self, epoch: int) -> int:
         """Return the learning-rate shift ``sh`` of an epoch, counted from 0."""

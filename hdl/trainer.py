@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import unsigned_bits
 from golden.layout import Layout
-from golden.parameters import ParameterError, Parameters
+from golden.parameters import Parameters
 from golden.probes import probe_table
 from golden.state import State
 from hdl.backward import Backward
@@ -52,10 +52,7 @@ class Trainer(wiring.Component):
     """
 
     def __init__(self, parameters: Parameters, state: State, *, probed: bool = False) -> None:
-        if parameters.input_dropout_bits:
-            raise ParameterError(
-                "input_dropout_bits must be 0 for the gateware, which has no input dropout"
-            )
+        parameters.check_gateware()
         self._p = parameters
         self._state = state
         self._table = probe_table(parameters) if probed else []

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from golden.parameters import Parameters
 
-#: The last images of the UCI digits are the test set (contract, section 12).
+#: The last images of the UCI digits are the test set (contract, section 14).
 DIGITS_TEST_IMAGES = 360
 
 #: MD5 of the four MNIST files, unpacked, as their authors published them.
@@ -52,7 +52,7 @@ class Dataset:
 
 
 def scale_pixels(pixels: npt.NDArray[np.uint8], activation_bits: int) -> Pixels:
-    """Return 8-bit pixels as pixels of ``A`` bits (contract, section 12)."""
+    """Return 8-bit pixels as pixels of ``A`` bits (contract, section 14)."""
     wide = pixels.astype(np.uint16)
     if activation_bits < 8:
         return np.right_shift(wide, np.uint16(8 - activation_bits))
