@@ -185,6 +185,16 @@ def loss(plan: Plan, label: int, scratch: Scratch) -> bool:
 
 
 @unit
+def squared_deltas(plan: Plan, scratch: Scratch) -> int:
+    """Return the sum of squares of the output deltas; padding lanes hold 0."""
+    total = 0
+    for block_row in range(plan.block_base[-1], plan.block_base[-1] + plan.blocks[-1]):
+        for lane in range(plan.lanes):
+            total += scratch.delta[block_row, lane] * scratch.delta[block_row, lane]
+    return total
+
+
+@unit
 def learn(
     plan: Plan,
     weights: npt.NDArray[np.int32],
@@ -261,6 +271,7 @@ def train(
     rate_shift: int,
     predictions: Int64Array,
     trained: npt.NDArray[np.bool_],
+    losses: Int64Array,
 ) -> None:
     """Learn from samples, one by one and in order."""
     for sample in range(len(labels)):
@@ -268,5 +279,6 @@ def train(
         forward(plan, weights, biases, draw, scratch)
         predictions[sample] = predict(plan, scratch)
         trained[sample] = loss(plan, labels[sample], scratch)
+        losses[sample] = squared_deltas(plan, scratch)
         if trained[sample]:
             learn(plan, weights, biases, update, rate_shift, scratch)

@@ -17,6 +17,11 @@ _DATA_HELP = (
     "Without it the UCI digits are used, which are installed already."
 )
 
+#: The configuration if neither --config nor a checkpoint says which.
+_DEFAULT_CONFIG = "digits"
+
+_UNLESS_UNFINISHED = ", but never a run that is not complete"
+
 
 def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add --config, --output, --data and --state, and hand them on as one ``Setup``."""
@@ -24,38 +29,45 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def with_setup(
-            config: str,
+            config: str | None,
             output: Path | None,
             data: Path | None = None,
             state: Path | None = None,
             **options: Any,
         ) -> None:
-            parameters = Parameters.load(config)
-            name = Path(config).stem if config.endswith(".toml") else config
+            if config is None and state is None and not options.get("resume"):
+                config = _DEFAULT_CONFIG
+            # A slip in the configuration is told before the slow packages are loaded.
+            parameters = Parameters.load(config or _DEFAULT_CONFIG)
+            if config is None:
+                name = _DEFAULT_CONFIG if state is None else state.stem
+            else:
+                name = Path(config).stem if config.endswith(".toml") else config
             output = output or Path("nomul-out") / f"{command}-{name}"
-            commands = _commands()
-            function(commands.Setup(config, parameters, output, data, state), **options)
+            setup = _commands().Setup.of(config, parameters, output, data, state)
+            function(setup, **options)
 
         options = [
             click.option(
                 "--config",
-                default="digits",
-                show_default=True,
                 metavar="NAME|FILE.toml",
-                help=f"A shipped configuration ({', '.join(named_configurations())}) or a file.",
+                help=f"A shipped configuration ({', '.join(named_configurations())}) or a file. "
+                f"Default: that of the checkpoint, or else {_DEFAULT_CONFIG}.",
             ),
             click.option(
                 "--output",
                 type=click.Path(path_type=Path),
                 metavar="DIR",
-                help="Folder to write; an earlier output of this command there is replaced. "
+                help="Folder to write; an earlier output of this command there is replaced"
+                f"{_UNLESS_UNFINISHED if command == 'train' else ''}. "
                 f"Default: ./nomul-out/{command}-CONFIG.",
             ),
             click.option(
                 "--state",
                 type=click.Path(path_type=Path),
                 metavar="FILE.npz",
-                help="Start from a saved state instead of the seeded one.",
+                help="Start from the state of a checkpoint instead of the seeded one. Epochs count "
+                "from 0. A --config beside it may have another schedule, other shifts or rules.",
             ),
         ]
         if command != "generate":
@@ -93,6 +105,7 @@ def _examples(*lines: str) -> str:
         "nomul cosim                    the UCI digits: an epoch in lockstep, then more",
         "nomul train --config digits    the golden model alone",
         "nomul generate                 the gateware as Verilog",
+        "nomul experiment compare A B   runs of nomul train side by side",
     ),
 )
 @click.version_option(package_name="nomul", message="nomul %(version)s")
@@ -156,28 +169,44 @@ def cosim(setup: Any, **options: Any) -> None:
 @cli.command(
     epilog=_examples(
         "nomul train",
-        "nomul train --config mnist-small --data mnist --output mnist-run",
+        "nomul train --config mnist-small --data mnist --validation 10000 --output mnist-run",
+        "nomul train --resume --output mnist-run --epochs 60",
+        "nomul train --resume --state nomul-out/cosim-digits/lockstep.npz",
     )
 )
 @_shared_options("train")
 @click.option(
     "--epochs",
     type=click.IntRange(min=0),
-    help="Default: 20, or as many as the configuration's schedule needs.",
+    help="Epochs in all. Default: 20, or as many as the configuration's schedule needs.",
 )
-def train(setup: Any, epochs: int | None) -> None:
+@click.option(
+    "--validation",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Hold back the last N training images and measure the error on them after each epoch; "
+    "the test images are then looked at once, at the end.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the output folder, interrupted or complete, to the same bits as if "
+    "it had never stopped. With --state: a new run that goes on where the checkpoint stands.",
+)
+def train(setup: Any, **options: Any) -> None:
     """Train with the golden model alone: the gateware's bits at the speed of the CPU.
 
-    Writes the state after training, and a line of metrics for each epoch. The test error is that of
-    exact inference: the weights themselves, without draws.
+    The output folder is valid at every moment: configuration, metrics and curves of the epochs
+    done, a report, and a checkpoint after each epoch, from which --resume goes on. The validation
+    and test errors are those of exact inference: the weights themselves, without draws.
     """
-    _commands().train_network(setup, epochs=epochs)
+    _commands().train_network(setup, **options)
 
 
 @cli.command(
     epilog=_examples(
         "nomul generate --config mnist-small",
-        "nomul generate --config net.toml --state nomul-out/train-net/state.npz",
+        "nomul generate --state nomul-out/train-net/checkpoint.npz --output net",
     )
 )
 @_shared_options("generate")
@@ -188,6 +217,36 @@ def generate(setup: Any, probes: bool) -> None:
     The memories start at the state: the seeded one, or one that was trained before.
     """
     _commands().generate(setup, probes=probes)
+
+
+@cli.group()
+def experiment() -> None:
+    """Studies over several runs."""
+
+
+@experiment.command(
+    epilog=_examples(
+        "nomul experiment compare nomul-out/train-digits wide-run",
+        "nomul experiment compare run-* --output nomul-out/runs",
+    )
+)
+@click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("nomul-out") / "compare",
+    show_default=True,
+    metavar="DIR",
+    help="Folder to write; an earlier comparison there is replaced.",
+)
+def compare(runs: tuple[Path, ...], output: Path) -> None:
+    """Set runs of nomul train side by side.
+
+    Each RUN is a folder that nomul train wrote, complete or still at work. Shows a table of what
+    differs in their configurations and of what they reached, and writes it as CSV, with the error
+    curves of all in one figure.
+    """
+    _commands().compare(runs, output)
 
 
 @cli.command()

@@ -5,12 +5,13 @@ import itertools
 import json
 import platform
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
+import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from golden.checkpoint import Checkpoint, CheckpointError
 from golden.layout import Layout
 from golden.network import Network
 from golden.parameters import Parameters
@@ -35,8 +37,9 @@ from sim.doctor import examine
 from sim.lockstep import LockstepResult
 from sim.lockstep import Progress as LockstepProgress
 from sim.lockstep import cosim as run_cosim
-from sim.output import load_state, output_folder, save_state
-from sim.training import Epoch, exact_error, save_metrics, train
+from sim.output import output_folder
+from sim.run_folder import Run, RunError, training_in
+from sim.training import Epoch, compile_kernels, exact_error, train
 
 console = Console(highlight=False)
 
@@ -53,33 +56,79 @@ _STAGES = {
 }
 
 
+class Interrupted(click.ClickException):
+    """The user stopped a command; the message is one line that says how to go on."""
+
+    exit_code = 130
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the line."""
+        click.echo(f"nomul: {self.message}", file=file, err=file is None)
+
+
 @dataclass(frozen=True)
 class Setup:
     """What the commands have in common.
 
     Attributes:
-        config: Name of a shipped configuration, or path of a TOML file.
+        config: Name of a shipped configuration, or path of a TOML file; ``None`` for that of the
+            checkpoint, or of the run folder.
         parameters: What it holds.
         output: Folder to write.
         data: Folder of the MNIST files, or ``None`` for the UCI digits.
-        state: File of the state to start from, or ``None`` for the initial state.
+        state: File of the checkpoint to start from, or ``None`` for the initial state.
+        checkpoint: What it holds.
     """
 
-    config: str
+    config: str | None
     parameters: Parameters
     output: Path
     data: Path | None = None
     state: Path | None = None
+    checkpoint: Checkpoint | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: str | None,
+        parameters: Parameters,
+        output: Path,
+        data: Path | None,
+        state: Path | None,
+    ) -> Self:
+        """Load the checkpoint; without a configuration its parameters serve instead of those given.
+
+        Where the two differ, the configuration counts, and a line says in what.
+
+        Raises:
+            CheckpointError: If the file is no checkpoint, or its state is of another network.
+            OSError: If it cannot be read.
+        """
+        if state is None:
+            return cls(config, parameters, output, data)
+        checkpoint = Checkpoint.load(state)
+        if config is None:
+            parameters = checkpoint.parameters
+        try:
+            changed = checkpoint.changes(parameters)
+        except CheckpointError as error:
+            raise CheckpointError(f"{state} is not of configuration {config}: {error}") from error
+        if changed:
+            fields = ", ".join(changed)
+            console.print(f"{state} was trained with other values of: {fields}", soft_wrap=True)
+        return cls(config, parameters, output, data, state, checkpoint)
 
     def initial_state(self) -> State:
-        """Return the state to start from."""
-        if self.state is None:
+        """Return the state to start from, a copy."""
+        if self.checkpoint is None:
             return State.initial(self.parameters)
-        return load_state(self.parameters, self.state)
+        return self.checkpoint.state.copy()
 
     def arguments(self) -> list[str]:
         """Return the options that give this setup again, but for the output folder."""
-        options = ["--config", self.config]
+        options = []
+        if self.config is not None:
+            options += ["--config", self.config]
         if self.data is not None:
             options += ["--data", str(self.data)]
         if self.state is not None:
@@ -142,30 +191,65 @@ def _stages() -> Iterator[LockstepProgress]:
         yield show
 
 
-def _train(network: Network, dataset: Dataset, epochs: int, first_sample: int) -> list[Epoch]:
-    """Train with a bar, and print a line for every epoch, or every so many if there are many."""
-    total = epochs * len(dataset.train_labels) - first_sample
+def _train(
+    network: Network,
+    dataset: Dataset,
+    epochs: int,
+    first_sample: int,
+    validation: int = 0,
+    finished: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Train with a bar, and print a line for every epoch, or every so many if there are many.
+
+    ``finished`` is called after each epoch.
+    """
+    size = len(dataset.train_labels) - validation
+    total = epochs * size - first_sample
     if total <= 0:
         return []
-    done = []
+    done: list[Epoch] = []
     every = -(-epochs // EPOCH_LINES)
-    console.print("epoch   rate  train error  trained on  samples/s  test error")
-    with _bars() as bars:
-        task = bars.add_task("golden model", total=total, rate="")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[shown]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        compilation = bars.add_task("compile the golden model (once)", total=None, shown="")
+        compile_kernels(network.parameters)
+        bars.remove_task(compilation)
+        held_back = "validation" if validation else "test"
+        console.print(
+            f"epoch   rate  train error      loss  trained on  samples/s  {held_back} error"
+        )
+        task = bars.add_task("", total=total, shown="")
+
+        def show(samples: int) -> None:
+            shown = f"{samples / (bars.tasks[0].elapsed or 1):,.0f} samples/s"
+            if done:
+                shown += f", loss {done[-1].loss:.4f}, error {done[-1].held_back_error:.2f} %"
+            epoch = min((first_sample + samples) // size + 1, epochs)
+            bars.update(task, completed=samples, description=f"epoch {epoch}/{epochs}", shown=shown)
+
         for epoch in train(
             network,
             dataset,
             epochs,
+            validation=validation,
             first_sample=first_sample,
-            progress=lambda samples: _show(bars, task, samples),
+            progress=show,
         ):
             done.append(epoch)
+            if finished is not None:
+                finished(epoch)
             if (epoch.epoch + 1) % every and epoch.epoch + 1 != epochs:
                 continue
             console.print(
                 f"{epoch.epoch + 1:5}  2^-{epoch.rate_shift:<2}  {epoch.train_error:9.2f} %"
-                f"  {epoch.trained_fraction:8.1f} %  {epoch.samples / epoch.seconds:9,.0f}"
-                f"  {epoch.test_error:8.2f} %"
+                f"  {epoch.loss:8.5f}  {epoch.trained_fraction:8.1f} %"
+                f"  {epoch.samples / epoch.seconds:9,.0f}  {epoch.held_back_error:8.2f} %"
             )
     return done
 
@@ -255,8 +339,9 @@ def cosim(
             console.print(f"test error: {error_percent:.2f} %")
             report["epochs"] = [asdict(epoch) for epoch in trained]
             report["test_error_percent"] = error_percent
-            save_state(result.state, folder / "lockstep.npz")
-            save_state(network.state, folder / "state.npz")
+            Checkpoint(p, result.state, count).save(folder / "lockstep.npz")
+            after = max(count, epochs * len(dataset.train_labels))
+            Checkpoint(p, network.state, after).save(folder / "checkpoint.npz")
         _write_json(report, folder / "report.json")
     _say_output(setup.output)
     if diverged is not None:
@@ -288,19 +373,113 @@ def _lockstep_table(
     return table
 
 
-def train_network(setup: Setup, *, epochs: int | None) -> None:
-    """Train with the functional model alone."""
+def train_network(
+    setup: Setup, *, epochs: int | None, validation: int | None, resume: bool
+) -> None:
+    """Train with the functional model alone, in a run folder.
+
+    Raises:
+        Interrupted: If the user stops it; the run folder stays, and it can go on.
+        RunError: If the folder is not one that the run can begin in, or go on in.
+    """
+    if not (resume and setup.checkpoint is None):
+        _begin_run(setup, epochs=epochs, validation=validation or 0, resume=resume)
+        epochs = None
+    with training_in(setup.output):
+        run, checkpoint = Run.resume(setup.output)
+        try:
+            _check_resumed(setup, run, validation)
+            if setup.data is not None:
+                run.report["data"] = str(setup.data.absolute())
+            if epochs is not None:
+                run.extend(epochs)
+            folder = run.report["data"]
+            dataset = load(run.parameters, None if folder is None else Path(folder))
+            network = Network(run.parameters, checkpoint.state)
+            _train(
+                network,
+                dataset,
+                run.report["epochs"],
+                checkpoint.samples,
+                run.report["validation_samples"],
+                lambda epoch: run.add(epoch, network.state),
+            )
+            error_percent = exact_error(network, dataset)
+            run.finish(network.state, error_percent)
+        except KeyboardInterrupt as error:
+            run.draw()
+            again = shlex.join(["nomul", "train", "--resume", "--output", str(setup.output)])
+            raise Interrupted(
+                f"interrupted, {run.epochs_done} of {run.report['epochs']} epochs are done; "
+                f"go on with: {again}"
+            ) from error
+    console.print(f"test error: {error_percent:.2f} %")
+    _say_output(setup.output)
+
+
+def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: bool) -> None:
+    """Make the folder of a new run; ``resume`` goes on from where the checkpoint stands."""
     p = setup.parameters
     dataset = load(p, setup.data)
-    network = Network(p, setup.initial_state())
+    size = len(dataset.train_labels) - validation
+    if size <= 0:
+        raise RunError(
+            f"--validation must be below the {len(dataset.train_labels):,} training images, "
+            f"not {validation:,}"
+        )
+    before = setup.checkpoint.samples if resume and setup.checkpoint is not None else 0
     epochs = default_epochs(p) if epochs is None else epochs
-    with output_folder(setup.output, "train") as folder:
-        (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
-        done = _train(network, dataset, epochs, 0)
-        save_metrics(done, folder / "metrics.csv")
-        save_state(network.state, folder / "state.npz")
-        console.print(f"test error: {exact_error(network, dataset):.2f} %")
-    _say_output(setup.output)
+    command = ["nomul", "train", *setup.arguments(), "--epochs", str(epochs)]
+    report = {
+        "command": [
+            *command,
+            *(["--validation", str(validation)] if validation else []),
+            *(["--resume"] if resume else []),
+        ],
+        "versions": _versions(),
+        "parameters": p.to_dict(),
+        "data": None if setup.data is None else str(setup.data.absolute()),
+        "epochs": epochs,
+        "train_samples": size,
+        "validation_samples": validation,
+        "samples_before": before,
+    }
+    Run.create(setup.output, Checkpoint(p, setup.initial_state(), before), report)
+
+
+def _check_resumed(setup: Setup, run: Run, validation: int | None) -> None:
+    """Refuse options that would make the resumed run another one.
+
+    Raises:
+        RunError: If the configuration or the images held back differ.
+    """
+    mend = "leave the option out, or start a new run in another folder with --output"
+    if setup.config is not None and setup.parameters != run.parameters:
+        raise RunError(f"{run.path} was not trained with --config {setup.config}; {mend}")
+    if validation is not None and validation != run.report["validation_samples"]:
+        raise RunError(
+            f"{run.path} holds back {run.report['validation_samples']} images, not {validation}; "
+            + mend
+        )
+
+
+def compare(paths: Sequence[Path], output: Path) -> None:
+    """Set run folders side by side: a table, CSV and a figure.
+
+    Raises:
+        RunError: If a path is no folder of a run.
+    """
+    # Matplotlib takes half a second to load, which other commands do not need.
+    from sim import comparison  # noqa: PLC0415
+    from sim.curves import save_figure  # noqa: PLC0415
+
+    runs = [Run.read(path) for path in paths]
+    rows = comparison.comparison(runs)
+    with output_folder(output, "experiment compare") as folder:
+        (folder / "comparison.csv").write_text(comparison.to_csv(rows), encoding="utf-8")
+        save_figure(comparison.figure(runs), folder, "comparison")
+    console.print(comparison.to_table(rows))
+    _say_output(output)
 
 
 def generate(setup: Setup, *, probes: bool) -> None:
@@ -313,7 +492,8 @@ def generate(setup: Setup, *, probes: bool) -> None:
         verilog = folder / f"{generated.top}.v"
         verilog.write_text(generated.verilog, encoding="utf-8")
         (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
-        save_state(state, folder / "state.npz")
+        samples = 0 if setup.checkpoint is None else setup.checkpoint.samples
+        Checkpoint(p, state, samples).save(folder / "checkpoint.npz")
         manifest: dict[str, Any] = {
             "top": generated.top,
             "verilog": verilog.name,
@@ -327,7 +507,7 @@ def generate(setup: Setup, *, probes: bool) -> None:
                     "bits": bits * p.lanes,
                     "lane_bits": bits,
                     "lane_0": "lowest bits",
-                    "initial": f"in the Verilog; state.npz, array {name!r}",
+                    "initial": f"in the Verilog; checkpoint.npz, array {name!r}",
                 }
                 for name, words, bits in (
                     ("weights", layout.rows, p.weight_bits),

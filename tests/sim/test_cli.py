@@ -17,14 +17,15 @@ import pytest
 
 import sim.lockstep
 from golden import Parameters
+from golden.checkpoint import Checkpoint
 from golden.network import Network
 from golden.probes import probe_table
+from golden.state import State
 from hdl.verilog import Generated, generate
 from sim.cli import cli
 from sim.commands import default_epochs, dense_equivalent
 from sim.data import load_digits
 from sim.divergence import WINDOW_FILE, DivergenceError
-from sim.output import load_state
 from sim.training import exact_error
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,9 @@ def check_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["cosim"], ["train"], ["generate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["cosim"], ["train"], ["generate"], ["experiment", "compare"]]
+)
 def test_help_teaches(command: list[str], tmp_path: Path) -> None:
     done = nomul(tmp_path, *command, "--help")
     assert done.returncode == 0
@@ -101,6 +104,8 @@ def test_bad_configuration(command: str, line: str, words: list[str], tmp_path: 
         ["cosim", "--samples", "0"],
         ["cosim", "--stalls", "1"],
         ["train", "--epochs", "-1"],
+        ["train", "--validation", "-1"],
+        ["experiment", "compare"],
         ["fly"],
     ],
 )
@@ -118,6 +123,9 @@ def test_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
         (["train", "--config", "mnist-small"], ["784 inputs", "--data FOLDER"]),
         (["train", "--config", "mnist-small", "--data", "."], ["no train-images-idx3-ubyte"]),
         (["train", "--state", "none.npz"], ["none.npz: No such file"]),
+        (["train", "--validation", "1437"], ["must be below the 1,437 training images"]),
+        (["train", "--resume"], ["nomul-out/train-digits holds no run"]),
+        (["experiment", "compare", "."], [". holds no run; give a folder that nomul train wrote"]),
         (["cosim", "--config", "mnist-paper", "--data", "."], ["no train-images"]),
         (["generate", "--config", "mnist-paper"], ["input_dropout_bits must be 0"]),
     ],
@@ -222,11 +230,12 @@ def test_cosim(tmp_path: Path) -> None:
     dataset = load_digits(8)
     network = Network(SMALL)
     network.train(dataset.train_pixels[:12], dataset.train_labels[:12], 0)
-    assert load_state(SMALL, out / "lockstep.npz") == network.state
+    assert Checkpoint.load(out / "lockstep.npz") == Checkpoint(SMALL, network.state, 12)
     assert report["state_sha256"] == network.state.digest()
     network.train(dataset.train_pixels[12:], dataset.train_labels[12:], 0)
     network.train(dataset.train_pixels, dataset.train_labels, 1)
-    assert load_state(SMALL, out / "state.npz") == network.state
+    after = Checkpoint(SMALL, network.state, 2 * len(dataset.train_labels))
+    assert Checkpoint.load(out / "checkpoint.npz") == after
     assert report["test_error_percent"] == exact_error(network, dataset)
     assert f"test error: {exact_error(network, dataset):.2f} %" in done.stdout
 
@@ -274,9 +283,65 @@ def test_train(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["rate_shift"]) for row in rows] == [("0", "0"), ("1", "1")]
     assert f"test error: {float(rows[-1]['test_error']):.2f} %" in done.stdout
-    first = load_state(SMALL, tmp_path / "run" / "state.npz")
+    assert "compile the golden model" not in done.stdout.splitlines()[-1]
+    first = Checkpoint.load(tmp_path / "run" / "checkpoint.npz")
     assert nomul(tmp_path, *arguments).returncode == 0
-    assert load_state(SMALL, tmp_path / "run" / "state.npz") == first
+    assert Checkpoint.load(tmp_path / "run" / "checkpoint.npz") == first
+
+
+@pytest.mark.parametrize("command", ["cosim", "train", "generate"])
+def test_bad_checkpoint(command: str, tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("text")
+    check_error(nomul(tmp_path, command, "--state", "text.npz"), "text.npz is not a checkpoint")
+    Checkpoint(SMALL, State.initial(SMALL)).save(tmp_path / "small.npz")
+    content = (tmp_path / "small.npz").read_bytes()
+    (tmp_path / "half.npz").write_bytes(content[: len(content) // 2])
+    check_error(nomul(tmp_path, command, "--state", "half.npz"), "half.npz is damaged")
+    done = nomul(tmp_path, command, "--state", "small.npz", "--config", "digits")
+    check_error(done, "small.npz is not of configuration digits", "layers = [64, 8, 10], not [64,")
+    assert list(tmp_path.glob("nomul-out/*")) == []
+
+
+def test_start_from_a_checkpoint(tmp_path: Path) -> None:
+    """Its parameters serve, or the configuration's, if the state means the same; epochs anew."""
+    digits = load_digits(8)
+    network = Network(SMALL)
+    network.train(digits.train_pixels[:700], digits.train_labels[:700])
+    Checkpoint(SMALL, network.state.copy(), 700).save(tmp_path / "start.npz")
+    start = ["--state", "start.npz", "--epochs", "2"]
+    done = nomul(tmp_path, "train", *start)
+    assert done.returncode == 0, done.stderr
+    assert "other values" not in done.stdout
+    other = SMALL.replace(schedule=(), quantizer="stochastic", activation_shifts=(4, 3))
+    (tmp_path / "other.toml").write_text(other.to_toml())
+    done = nomul(tmp_path, "train", *start, "--config", "other.toml")
+    fields = "activation_shifts, quantizer, schedule"
+    assert f"start.npz was trained with other values of: {fields}\n" in done.stdout
+    for name, parameters in (("start", SMALL), ("other", other)):
+        reference = Network(parameters, network.state.copy())
+        for epoch in range(2):
+            shift = parameters.rate_shift(epoch)
+            reference.train(digits.train_pixels, digits.train_labels, shift)
+        trained = Checkpoint.load(tmp_path / "nomul-out" / f"train-{name}" / "checkpoint.npz")
+        assert trained == Checkpoint(parameters, reference.state, 2 * 1437)
+
+
+def test_training_goes_on_after_the_lockstep(tmp_path: Path) -> None:
+    """Part of an epoch in the gateware, the rest in the golden model, at its place."""
+    arguments = ["cosim", "--config", small_config(tmp_path), "--simulator", "icarus"]
+    arguments += ["--samples", "10", "--epochs", "0", "--output", "gateware"]
+    assert nomul(tmp_path, *arguments).returncode == 0
+    state = ["--state", "gateware/lockstep.npz"]
+    done = nomul(tmp_path, "train", *state, "--resume", "--epochs", "3", "--output", "parts")
+    assert done.returncode == 0, done.stderr
+    arguments = ["train", "--config", "small.toml", "--epochs", "3", "--output", "whole"]
+    assert nomul(tmp_path, *arguments).returncode == 0
+    parts, whole = (
+        Checkpoint.load(tmp_path / each / "checkpoint.npz") for each in ("parts", "whole")
+    )
+    assert parts == whole
+    with (tmp_path / "parts" / "metrics.csv").open(newline="") as file:
+        assert [row["samples"] for row in csv.DictReader(file)] == ["1427", "1437", "1437"]
 
 
 @pytest.mark.parametrize("probes", [False, True])

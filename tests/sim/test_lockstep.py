@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from golden import Parameters
+from golden.checkpoint import Checkpoint
 from golden.clocked import transfers_per_sample
 from golden.network import Network
 from golden.oracle import Oracle
@@ -106,7 +107,7 @@ def test_digits(simulator: str, samples: int, tmp_path: Path) -> None:
 
 
 def test_continues_from_a_state(tmp_path: Path) -> None:
-    """Two runs, the second from the state that the first left, end like one."""
+    """Two runs, the second from the checkpoint that the first left, end like one."""
     parameters, stimulus = configuration(3)
     halves = [
         Stimulus(
@@ -122,7 +123,8 @@ def test_continues_from_a_state(tmp_path: Path) -> None:
     for number, half in enumerate(halves):
         folder = tmp_path / str(number)
         result = lockstep(parameters, half, folder=folder, simulator="icarus", state=state)
-        state = result.state
+        Checkpoint(parameters, result.state, 5).save(tmp_path / "checkpoint.npz")
+        state = Checkpoint.load(tmp_path / "checkpoint.npz").state
     whole = lockstep(parameters, stimulus, folder=tmp_path / "whole", simulator="icarus")
     assert state is not None
     assert state.digest() == whole.state.digest()

@@ -2,16 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from golden import Parameters
-from golden.state import State
-from sim.output import load_state, output_folder, save_state
-
-PARAMETERS = Parameters(
-    layers=(5, 3), lanes=2, activation_shifts=(2,), delta_shifts=(), update_shifts=(9,)
-)
+from sim.output import output_folder
 
 
 def write(path: Path, text: str) -> None:
@@ -61,28 +54,3 @@ def test_foreign_things_stay(content: str, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="is not an output of nomul train; remove it or"):
         write(path, "one")
     assert path.is_file() or (path / "thesis").exists()
-
-
-def test_state_goes_to_a_file_and_back(tmp_path: Path) -> None:
-    state = State.initial(PARAMETERS)
-    state.biases += 7
-    save_state(state, tmp_path / "state.npz")
-    assert load_state(PARAMETERS, tmp_path / "state.npz") == state
-
-
-def test_bad_state(tmp_path: Path) -> None:
-    path = tmp_path / "state.npz"
-    with pytest.raises(OSError, match="No such file"):
-        load_state(PARAMETERS, path)
-    path.write_text("text")
-    with pytest.raises(ValueError, match="is not a state: save one with"):
-        load_state(PARAMETERS, path)
-    path.write_bytes(b"PK\x03\x04 torn off")
-    with pytest.raises(ValueError, match="is not a state"):
-        load_state(PARAMETERS, path)
-    np.savez(path, weights=np.zeros(3))
-    with pytest.raises(ValueError, match="it lacks biases, draw, update, dropout"):
-        load_state(PARAMETERS, path)
-    save_state(State.initial(PARAMETERS), path)
-    with pytest.raises(ValueError, match=r"not a state of this configuration: state\.weights"):
-        load_state(PARAMETERS.replace(lanes=3), path)

@@ -1,14 +1,17 @@
 """Training in epochs: the schedule, the start in the middle, the metrics."""
 
-import csv
-from pathlib import Path
-
 import numpy as np
+import pytest
 
 from golden import Parameters
 from golden.network import Network
 from sim.data import Dataset, load_digits
-from sim.training import exact_error, save_metrics, train
+from sim.training import (
+    exact_error,
+    metrics_from_csv,
+    metrics_to_csv,
+    train,
+)
 
 PARAMETERS = Parameters.named("digits").replace(layers=(64, 12, 10), lanes=4, schedule=(1, 2))
 
@@ -34,6 +37,8 @@ def test_epochs_follow_the_schedule() -> None:
         wrong = int(np.sum(result.predictions != images.train_labels))
         assert epoch.train_error == 100 * wrong / 40
         assert epoch.trained_fraction == 100 * int(result.trained.sum()) / 40
+        assert epoch.loss == int(result.losses.sum()) / 40 / 32**2
+        assert epoch.validation_error is None
         wrong = int(np.sum(reference.infer_exact(images.test_pixels) != images.test_labels))
         assert epoch.test_error == 100 * (wrong / 360)
     assert network.state == reference.state
@@ -52,10 +57,65 @@ def test_start_in_the_middle() -> None:
     assert parts.state == whole.state
 
 
-def test_metrics_file(tmp_path: Path) -> None:
-    epochs = list(train(Network(PARAMETERS), dataset(), 2))
-    save_metrics(epochs, tmp_path / "metrics.csv")
-    with (tmp_path / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == [0, 1]
-    assert [float(row["test_error"]) for row in rows] == [epoch.test_error for epoch in epochs]
+def test_validation_holds_images_back() -> None:
+    """The last images are not trained on, and the test images not looked at."""
+    images = dataset()
+    blind = Dataset(
+        images.train_pixels, images.train_labels, images.test_pixels[:0], images.test_labels[:0]
+    )
+    network, reference = Network(PARAMETERS), Network(PARAMETERS)
+    for epoch in train(network, blind, 3, validation=15):
+        reference.train(images.train_pixels[:25], images.train_labels[:25], epoch.rate_shift)
+        wrong = reference.infer_exact(images.train_pixels[25:]) != images.train_labels[25:]
+        assert epoch.samples == 25
+        assert epoch.validation_error == epoch.held_back_error == 100 * (int(wrong.sum()) / 15)
+        assert epoch.test_error is None
+    assert network.state == reference.state
+
+
+@pytest.mark.parametrize("validation", [40, 41])
+def test_nothing_left_to_train_on(validation: int) -> None:
+    with pytest.raises(ValueError, match="validation must be below the 40 training images, not 4"):
+        next(train(Network(PARAMETERS), dataset(), 1, validation=validation))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_are_squares_of_output_deltas(seed: int) -> None:
+    """On a network of one layer, whose bias update shows the deltas: no shift, none clipped."""
+    rng = np.random.default_rng(seed)
+    parameters = Parameters(
+        layers=(9, 5),
+        lanes=4,
+        activation_shifts=(4,),
+        delta_shifts=(),
+        update_shifts=(9,),
+        bias_shift=0,
+        draw_seed=seed + 10,
+    )
+    network = Network(parameters)
+    for _ in range(30):
+        before = network.state.biases.copy()
+        pixels = rng.integers(0, 256, (1, 9))
+        result = network.train(pixels, rng.integers(0, 5, 1))
+        deltas = network.state.biases - before
+        assert result.losses.tolist() == [int((deltas * deltas).sum())]
+        assert result.trained.tolist() == [bool(deltas.any())]
+
+
+@pytest.mark.parametrize("validation", [0, 10])
+def test_metrics_file(validation: int) -> None:
+    epochs = list(train(Network(PARAMETERS), dataset(), 2, validation=validation))
+    text = metrics_to_csv(epochs)
+    assert metrics_from_csv(text) == epochs
+    lines = text.splitlines()
+    assert len(lines) == 3
+    for damaged in (
+        "",
+        text.replace("loss", "lost"),
+        text[: text.rindex(",")],
+        text.replace("\n0,", "\nnone,"),
+        "\n".join([lines[0], lines[1] + ",1"]),
+        lines[0] + "\n0,0,40,1.5,0.1,50.0,2.0,2.0,1.0",
+    ):
+        with pytest.raises(ValueError, match=r"\w"):
+            metrics_from_csv(damaged)
