@@ -60,7 +60,8 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 metavar="DIR",
                 help="Folder to write; an earlier output of this command there is replaced"
                 f"{_UNLESS_UNFINISHED if command == 'train' else ''}. "
-                f"Default: ./nomul-out/{command}-CONFIG.",
+                f"Default: ./nomul-out/{command}-NAME, after the configuration, or after the "
+                "checkpoint if only that is given.",
             ),
             click.option(
                 "--state",

@@ -242,6 +242,7 @@ def _train(
             progress=show,
         ):
             done.append(epoch)
+            show(sum(each.samples for each in done))
             if finished is not None:
                 finished(epoch)
             if (epoch.epoch + 1) % every and epoch.epoch + 1 != epochs:
@@ -382,8 +383,9 @@ def train_network(
         Interrupted: If the user stops it; the run folder stays, and it can go on.
         RunError: If the folder is not one that the run can begin in, or go on in.
     """
+    dataset: Dataset | None = None
     if not (resume and setup.checkpoint is None):
-        _begin_run(setup, epochs=epochs, validation=validation or 0, resume=resume)
+        dataset = _begin_run(setup, epochs=epochs, validation=validation or 0, resume=resume)
         epochs = None
     with training_in(setup.output):
         run, checkpoint = Run.resume(setup.output)
@@ -393,8 +395,9 @@ def train_network(
                 run.report["data"] = str(setup.data.absolute())
             if epochs is not None:
                 run.extend(epochs)
-            folder = run.report["data"]
-            dataset = load(run.parameters, None if folder is None else Path(folder))
+            if dataset is None:
+                folder = run.report["data"]
+                dataset = load(run.parameters, None if folder is None else Path(folder))
             network = Network(run.parameters, checkpoint.state)
             _train(
                 network,
@@ -417,8 +420,11 @@ def train_network(
     _say_output(setup.output)
 
 
-def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: bool) -> None:
-    """Make the folder of a new run; ``resume`` goes on from where the checkpoint stands."""
+def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: bool) -> Dataset:
+    """Make the folder of a new run, and return what it trains on.
+
+    With ``resume`` it goes on from where the checkpoint stands.
+    """
     p = setup.parameters
     dataset = load(p, setup.data)
     size = len(dataset.train_labels) - validation
@@ -445,6 +451,7 @@ def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: boo
         "samples_before": before,
     }
     Run.create(setup.output, Checkpoint(p, setup.initial_state(), before), report)
+    return dataset
 
 
 def _check_resumed(setup: Setup, run: Run, validation: int | None) -> None:
