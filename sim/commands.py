@@ -119,10 +119,10 @@ class Setup:
         return cls(config, parameters, output, data, state, checkpoint)
 
     def initial_state(self) -> State:
-        """Return the state to start from, a copy."""
+        """Return the state to start from."""
         if self.checkpoint is None:
             return State.initial(self.parameters)
-        return self.checkpoint.state.copy()
+        return self.checkpoint.state
 
     def arguments(self) -> list[str]:
         """Return the options that give this setup again, but for the output folder."""
@@ -211,7 +211,7 @@ def _train(
     every = -(-epochs // EPOCH_LINES)
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=12),
         TextColumn("{task.fields[shown]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),

@@ -84,6 +84,8 @@ def test_steps_of_the_learning_rate_are_marked(first: int, count: int, steps: in
     """Dotted lines where an epoch after the first one begins with a smaller step: 3, 5."""
     figure = training_curves(PARAMETERS, random_epochs(1, count, first=first), "run")
     for axes in figure.axes:
+        (curve,) = {tuple(line.get_xdata()) for line in axes.lines if line.get_linestyle() == "-"}
+        assert curve == tuple(range(first + 1, first + count + 1))
         dotted = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
         assert dotted == [each for each in (3, 5) if first < each < first + count]
         assert len(dotted) == steps

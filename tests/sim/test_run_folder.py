@@ -298,6 +298,21 @@ def test_damaged_folder(name: str, content: str | None, message: str, unfinished
     assert contents(unfinished) == before
 
 
+def test_killed_while_extended(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete run that is to have more epochs is not complete before it has them."""
+    run_train("--config", "net.toml", "--epochs", "1", "--output", "run")
+
+    def kill(*arguments: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "add", kill)
+        with pytest.raises(KilledError):
+            run_train("--resume", "--output", "run", "--epochs", "3")
+    report = Run.read(Path("run")).report
+    assert (report["complete"], report["final"], report["epochs"]) == (False, None, 3)
+
+
 def test_lost_metrics(unfinished: Path) -> None:
     lines = (unfinished / "metrics.csv").read_text().splitlines(keepends=True)
     (unfinished / "metrics.csv").write_text("".join(lines[:2]))
