@@ -40,7 +40,7 @@ class Epoch:
 
 def exact_error(network: Network, dataset: Dataset) -> float:
     """Return the percentage of test samples that exact inference predicts wrongly."""
-    predictions = network.infer_exact(dataset.test_pixels)
+    predictions = network.infer(dataset.test_pixels)
     return 100 * float(np.mean(predictions != dataset.test_labels))
 
 
