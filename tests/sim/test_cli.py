@@ -64,7 +64,7 @@ def check_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["cosim"], ["train"], ["generate"]])
+@pytest.mark.parametrize("command", [[], ["cosim"], ["train"], ["evaluate"], ["generate"]])
 def test_help_teaches(command: list[str], tmp_path: Path) -> None:
     done = nomul(tmp_path, *command, "--help")
     assert done.returncode == 0
