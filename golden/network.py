@@ -6,7 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from golden.inference import evaluate, infer_exact
+from golden.inference import (
+    RULES,
+    FixedPass,
+    Rule,
+    draws_at_random,
+    predict_fixed_narrow,
+    predict_fixed_wide,
+    predict_sampled,
+)
 from golden.online import Scratch, train
 from golden.parameters import Parameters
 from golden.plan import Int64Array, Plan
@@ -14,6 +22,9 @@ from golden.state import State
 
 #: Samples between two calls of a progress callback.
 CHUNK = 512
+
+#: Most draws of sampled inference: no sum of so many logits exceeds 64 bits.
+MAX_DRAWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -101,13 +112,22 @@ class Network:
             )
         return TrainResult(predictions, trained, losses)
 
-    def evaluate(
-        self, pixels: npt.NDArray[np.integer], progress: Callable[[int], None] | None = None
+    def infer(
+        self,
+        pixels: npt.NDArray[np.integer],
+        rule: Rule = "exact",
+        draws: int = 1,
+        progress: Callable[[int], None] | None = None,
     ) -> Int64Array:
-        """Return the predictions of evaluation samples: one draw each, and no trace stays.
+        """Return the predictions of an inference rule; nothing changes (contract, section 13).
 
         Args:
             pixels: Integers in ``0 .. 2**A - 1``, shape (n, n_0).
+            rule: ``"sampled"``: the sum of ``draws`` passes, each with its own draw; one pass is
+                what an evaluation sample gets from the gateware. ``"thresholded"``: the weights
+                rounded to what can be drawn. ``"exact"``: the weights themselves. ``"pow2"``: the
+                weights themselves, inputs rounded to powers of two.
+            draws: Passes of the rule ``"sampled"``, ``K``, 1..65536; 1 for the other rules.
             progress: Called with the number of samples done, from time to time.
 
         Returns:
@@ -116,49 +136,31 @@ class Network:
         Raises:
             ValueError: If a shape or a value is out of range.
         """
+        if rule not in RULES:
+            raise ValueError(f"rule must be one of {', '.join(RULES)}, not {rule!r}")
+        highest = MAX_DRAWS if rule == "sampled" else 1
+        if not 1 <= draws <= highest:
+            raise ValueError(f"draws must be in 1..{highest} for the rule {rule}, not {draws}")
         pixels = self._checked_pixels(pixels)
         predictions = np.empty(len(pixels), np.int64)
         state = self.state
+        if rule == "sampled" and draws_at_random(self.parameters):
+            for part in _chunks(len(pixels), progress, max(1, CHUNK // draws)):
+                predict_sampled(
+                    self._plan,
+                    state.weights,
+                    state.biases,
+                    state.draw,
+                    draws,
+                    self._scratch,
+                    pixels[part],
+                    predictions[part],
+                )
+            return predictions
+        fixed = FixedPass.of(self.parameters, state, rule, self._scratch)
+        predict = predict_fixed_narrow if fixed.biases.dtype == np.int32 else predict_fixed_wide
         for part in _chunks(len(pixels), progress):
-            evaluate(
-                self._plan,
-                state.weights,
-                state.biases,
-                state.draw,
-                self._scratch,
-                pixels[part],
-                predictions[part],
-            )
-        return predictions
-
-    def infer_exact(
-        self, pixels: npt.NDArray[np.integer], progress: Callable[[int], None] | None = None
-    ) -> Int64Array:
-        """Return the predictions of the weights themselves, without draws (contract, section 11).
-
-        Args:
-            pixels: Integers in ``0 .. 2**A - 1``, shape (n, n_0).
-            progress: Called with the number of samples done, from time to time.
-
-        Returns:
-            Classes, int64, shape (n,).
-
-        Raises:
-            ValueError: If a shape or a value is out of range.
-        """
-        pixels = self._checked_pixels(pixels)
-        predictions = np.empty(len(pixels), np.int64)
-        state = self.state
-        for part in _chunks(len(pixels), progress):
-            infer_exact(
-                self._plan,
-                state.weights,
-                state.biases,
-                state.dropout,
-                self._scratch,
-                pixels[part],
-                predictions[part],
-            )
+            predict(self._plan, fixed, state.dropout, pixels[part], predictions[part])
         return predictions
 
     def _checked_pixels(self, pixels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
@@ -185,10 +187,12 @@ def _check_range(name: str, values: npt.NDArray[np.integer], maximum: int) -> No
         raise ValueError(f"{name} must be in 0..{maximum}, not {values.min()}..{values.max()}")
 
 
-def _chunks(samples: int, progress: Callable[[int], None] | None) -> Iterator[slice]:
+def _chunks(
+    samples: int, progress: Callable[[int], None] | None, size: int = CHUNK
+) -> Iterator[slice]:
     """Yield the slices of the chunks of ``samples`` samples; report each when it is done."""
-    for start in range(0, samples, CHUNK):
-        stop = min(start + CHUNK, samples)
+    for start in range(0, samples, size):
+        stop = min(start + size, samples)
         yield slice(start, stop)
         if progress is not None:
             progress(stop)

@@ -27,7 +27,6 @@ class Plan(NamedTuple):
     block_base: Int64Array
     list_base: Int64Array
     forward_shifts: Int64Array
-    exact_shifts: Int64Array
     backward_shifts: Int64Array
     update_shifts: Int64Array
     lane_source: Int64Array
@@ -68,7 +67,6 @@ class Plan(NamedTuple):
             block_base=array(layout.block_base),
             list_base=array([0, *running_sums(p.layers[:-2])]),
             forward_shifts=array([shift + g for shift in p.activation_shifts]),
-            exact_shifts=array([shift + p.weight_fraction_bits for shift in p.activation_shifts]),
             backward_shifts=array([0, *(shift + g for shift in p.delta_shifts)]),
             update_shifts=array(p.update_shifts),
             lane_source=array([lane % p.random_sources for lane in range(p.lanes)]),

@@ -67,7 +67,10 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 "--state",
                 type=click.Path(path_type=Path),
                 metavar="FILE.npz",
-                help="Start from the state of a checkpoint instead of the seeded one. Epochs count "
+                required=command == "evaluate",
+                help="The checkpoint to evaluate."
+                if command == "evaluate"
+                else "Start from the state of a checkpoint instead of the seeded one. Epochs count "
                 "from 0. A --config beside it may have another schedule, other shifts or rules.",
             ),
         ]
@@ -105,6 +108,7 @@ def _examples(*lines: str) -> str:
         "nomul doctor                   what is installed, and how to get the rest",
         "nomul cosim                    the UCI digits: an epoch in lockstep, then more",
         "nomul train --config digits    the golden model alone",
+        "nomul evaluate --state FILE    the ways to infer, compared",
         "nomul generate                 the gateware as Verilog",
         "nomul experiment compare A B   runs of nomul train side by side",
     ),
@@ -202,6 +206,43 @@ def train(setup: Any, **options: Any) -> None:
     and test errors are those of exact inference: the weights themselves, without draws.
     """
     _commands().train_network(setup, **options)
+
+
+def _draws(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    words = value.split(",")
+    if not all(word.strip().isdecimal() for word in words):
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 1,2,4")
+    return [int(word) for word in words]
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul evaluate --state nomul-out/train-digits/checkpoint.npz",
+        "nomul evaluate --config mnist-small --data mnist --state run/checkpoint.npz --draws 1,3",
+    )
+)
+@_shared_options("evaluate")
+@click.option(
+    "--draws",
+    default="1,2,4,8,16",
+    show_default=True,
+    callback=_draws,
+    metavar="K,K,...",
+    help="Numbers of draws that sampled inference adds up.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Test samples, from the first one on. Default: all.",
+)
+def evaluate(setup: Any, draws: list[int], samples: int | None) -> None:
+    """Compare the ways to infer without a multiplier, all from one trained state.
+
+    Sampled: random draws of the weights, added up. Thresholded: the weights rounded to the values
+    that can be drawn. Exact: the weights themselves, bit by bit. Pow2: the weights themselves,
+    inputs rounded to powers of two.
+    """
+    _commands().evaluate(setup, draws=draws, samples=samples)
 
 
 @cli.command(

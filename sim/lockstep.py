@@ -208,7 +208,7 @@ def _functional_run(network: Network, stimulus: Stimulus) -> Ints:
             shift = int(stimulus.rate_shift[first])
             predictions.append(network.train(pixels, labels, shift).predictions)
         else:
-            predictions.append(network.evaluate(pixels))
+            predictions.append(network.infer(pixels, "sampled"))
     return np.concatenate(predictions)
 
 

@@ -62,7 +62,7 @@ class Epoch:
 
 def error_percent(network: Network, pixels: Pixels, labels: Labels) -> float:
     """Return the percentage of samples that exact inference predicts wrongly."""
-    return 100 * float(np.mean(network.infer_exact(pixels) != labels))
+    return 100 * float(np.mean(network.infer(pixels) != labels))
 
 
 def exact_error(network: Network, dataset: Dataset) -> float:
@@ -75,7 +75,7 @@ def compile_kernels(parameters: Parameters) -> None:
     network = Network(parameters, State.initial(parameters))
     pixels = np.zeros((1, parameters.layers[0]), np.uint16)
     network.train(pixels, np.zeros(1, np.int64))
-    network.infer_exact(pixels)
+    network.infer(pixels)
 
 
 def train(

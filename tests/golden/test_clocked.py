@@ -151,7 +151,7 @@ def test_digits_equal_the_functional_model():
         if train:
             assert predictions == network.train(image, labels, shift).predictions.tolist()
         else:
-            assert predictions == network.evaluate(image).tolist()
+            assert predictions == network.infer(image, "sampled").tolist()
         assert machine.state == network.state
 
 

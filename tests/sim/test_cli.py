@@ -66,7 +66,7 @@ def check_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["cosim"], ["train"], ["generate"], ["experiment", "compare"]]
+    "command", [[], ["cosim"], ["train"], ["evaluate"], ["generate"], ["experiment", "compare"]]
 )
 def test_help_teaches(command: list[str], tmp_path: Path) -> None:
     done = nomul(tmp_path, *command, "--help")

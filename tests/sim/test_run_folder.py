@@ -350,10 +350,10 @@ def test_validation(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint, epochs = results(Path("run"))
     assert (checkpoint, epochs) == results(Path("whole"))
     assert checkpoint.samples == 4 * 1037
-    wrong = Network(PARAMETERS, checkpoint.state).infer_exact(digits.train_pixels[1037:])
+    wrong = Network(PARAMETERS, checkpoint.state).infer(digits.train_pixels[1037:])
     error = 100 * (int(np.sum(wrong != digits.train_labels[1037:])) / 400)
     assert [epoch.test_error for epoch in epochs] == [None] * 4
     final = json.loads(Path("run/report.json").read_text())["final"]
     assert epochs[-1].validation_error == final["validation_error_percent"] == error
-    wrong = Network(PARAMETERS, checkpoint.state).infer_exact(digits.test_pixels)
+    wrong = Network(PARAMETERS, checkpoint.state).infer(digits.test_pixels)
     assert final["test_error_percent"] == 100 * (int(np.sum(wrong != digits.test_labels)) / 360)

@@ -40,7 +40,7 @@ def test_epochs_follow_the_schedule() -> None:
         assert epoch.trained_fraction == 100 * int(result.trained.sum()) / 40
         assert epoch.loss == int(result.losses.sum()) / 40 / 32**2
         assert epoch.validation_error is None
-        wrong = int(np.sum(reference.infer_exact(images.test_pixels) != images.test_labels))
+        wrong = int(np.sum(reference.infer(images.test_pixels) != images.test_labels))
         assert epoch.test_error == 100 * (wrong / 360)
     assert network.state == reference.state
     assert epochs[-1].test_error == exact_error(network, images)
@@ -67,7 +67,7 @@ def test_validation_holds_images_back() -> None:
     network, reference = Network(PARAMETERS), Network(PARAMETERS)
     for epoch in train(network, blind, 3, validation=15):
         reference.train(images.train_pixels[:25], images.train_labels[:25], epoch.rate_shift)
-        wrong = reference.infer_exact(images.train_pixels[25:]) != images.train_labels[25:]
+        wrong = reference.infer(images.train_pixels[25:]) != images.train_labels[25:]
         assert epoch.samples == 25
         assert epoch.validation_error == epoch.held_back_error == 100 * (int(wrong.sum()) / 15)
         assert epoch.test_error is None
