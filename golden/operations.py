@@ -9,7 +9,7 @@ as what is in ``docs/operations.md``.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, NoReturn, Self, get_args
 
 from golden.oracle import Drawn, Live, Oracle, Phase
 from golden.parameters import Parameters
@@ -82,11 +82,6 @@ class Counted(int):
     # Comparing for equality is counted, so that the hash must be named again.
     __hash__ = int.__hash__
 
-    def bit_length(self) -> int:
-        """Return the bits of the magnitude: one leading-one detection."""
-        Counted.tally.selects += 1
-        return Counted(int.bit_length(self))
-
     def __bool__(self) -> bool:
         """Compare with 0."""
         Counted.tally.selects += 1
@@ -96,6 +91,16 @@ class Counted(int):
         """Subtract from 0."""
         Counted.tally.additions += 1
         return Counted(int.__neg__(self))
+
+    def __abs__(self) -> int:
+        """Subtract from 0, perhaps."""
+        Counted.tally.additions += 1
+        return Counted(int.__abs__(self))
+
+    def __invert__(self) -> int:
+        """Flip every bit."""
+        Counted.tally.selects += 1
+        return Counted(int.__invert__(self))
 
 
 def _multiplication(compute: Callable[[int, int], int]) -> Callable[[int, int], int]:
@@ -147,10 +152,16 @@ def _comparison(compute: Callable[[int, object], bool]) -> Callable[[int, object
     return operator
 
 
+def _refuse(self: int, other: int) -> NoReturn:
+    raise TypeError("the contract has integers only, and no operation that gives anything else")
+
+
 def _overload() -> None:
     for name in ("mul", "floordiv", "mod", "pow"):
         for method in (f"__{name}__", f"__r{name}__"):
             setattr(Counted, method, _multiplication(getattr(int, method)))
+    for method in ("__truediv__", "__rtruediv__", "__divmod__", "__rdivmod__"):
+        setattr(Counted, method, _refuse)
     for method in ("__add__", "__radd__", "__sub__", "__rsub__"):
         setattr(Counted, method, _addition(getattr(int, method)))
     for name in ("lshift", "rshift"):
@@ -233,12 +244,18 @@ class CountingOracle(Oracle):
         return super()._take(sources)
 
     def _top(self, word: int, bits: int) -> int:
+        if bits == 0:  # a deterministic draw: what follows from it is a constant
+            return super()._top(word, bits)
         Counted.tally.random_bits += bits
         return Counted(super()._top(word, bits))
 
     def _low(self, word: int, bits: int) -> int:
         Counted.tally.random_bits += bits
         return Counted(super()._low(word, bits))
+
+    def _leading_one(self, x: int) -> int:
+        Counted.tally.selects += 1
+        return Counted(super()._leading_one(x))
 
     # What may be a constant when it saturates is data all the same.
 

@@ -30,18 +30,13 @@ Phase = Literal["forward", "loss", "backward", "update"]
 
 def _clip(value: int, maximum: int) -> int:
     """Section 1."""
-    return min(max(value, -maximum), maximum)
+    low, high = value < -maximum, value > maximum
+    return -maximum if low else maximum if high else value
 
 
 def _half(shift: int) -> int:
     """Sections 8 and 9."""
     return 0 if shift == 0 else 2 ** (shift - 1)
-
-
-def _nearest_exponent(x: int) -> int:
-    """Section 9: ``quantize`` by the rule ``nearest``."""
-    a = x.bit_length() - 1
-    return a + ((x >> (a - 1)) & 1) if a > 0 else 0
 
 
 def _plus_product(total: int, t: int, x: int) -> int:
@@ -189,7 +184,10 @@ class Oracle:
                 for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
                     row, lane = self._place(layer, i, j)
                     weight = self.weights[row][lane]
-                    drawn[i, j] = self._drawn(weight, r[lane % p.random_sources], g)
+                    if p.connect == "none":
+                        drawn[i, j] = weight
+                    else:
+                        drawn[i, j] = self._drawn(weight, r[lane % p.random_sources], g)
         return drawn
 
     def _plus(self, total: int, t: int, x: int) -> int:
@@ -242,6 +240,15 @@ class Oracle:
             below[j] = _clip((total + _half(shift)) >> shift, 2 ** (p.hidden_delta_bits - 1) - 1)
         return below
 
+    def _leading_one(self, x: int) -> int:
+        """Section 9: the position ``a`` of the leading one."""
+        return x.bit_length() - 1
+
+    def _nearest(self, x: int) -> int:
+        """Section 9: ``quantize`` by the rule ``nearest``."""
+        a = self._leading_one(x)
+        return a + (((x << 1) >> a) & 1)  # bit a of 2 x is bit a - 1 of x
+
     def _exponent(self, x: int, words: list[int]) -> int | None:
         """Section 9: ``e``; ``None`` where there is none (section 11)."""
         p = self.parameters
@@ -249,10 +256,9 @@ class Oracle:
             return None
         if p.quantizer == "stochastic":
             q = self._low(words[0], p.activation_bits - 1)
-            a = x.bit_length() - 1
-            e = (x + (q & ((1 << a) - 1))).bit_length() - 1
+            e = self._leading_one(x + (q & ((1 << self._leading_one(x)) - 1)))
         else:
-            e = _nearest_exponent(x)
+            e = self._nearest(x)
         return min(e, p.max_exponent) if e >= p.min_exponent else None
 
     def _scaled(self, d: int, x: int, e: int | None) -> int:
@@ -434,7 +440,7 @@ class Oracle:
                             weight = self.weights[row][lane]
                             drawn[i, j] = weight if whole else self._drawn(weight, half, g)
                 if rule == "pow2":
-                    live = {j: _nearest_exponent(x) for j, x in live.items()}
+                    live = {j: self._nearest(x) for j, x in live.items()}
                 z = self._sums(layer, drawn, live, g, plus)
                 shift = p.activation_shifts[layer] + g
                 live = _live([self._activation(total, shift) for total in z])

@@ -189,7 +189,7 @@ def _multiplications_table(
     for heading in ("network", "method", "batch norm"):
         table.add_column(heading)
     for heading in ("counted", "published", "a sample"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for (sizes, few, norm), tallies in published.items():
         total, figure = _multiplications(tallies), _published_figure(sizes, few, norm)
         table.add_row(
