@@ -3,20 +3,35 @@
 Written from ``docs/arithmetic.md`` alone and sharing nothing with the rest of the package but the
 parameters, so that a slip in the fast models shows as a difference. Section numbers are those of
 the contract. Very slow: for networks of some dozen units.
+
+Data is multiplied only where the contract has a product; a ``*`` anywhere else is one of addresses,
+or makes the seeds. :mod:`golden.operations` counts on that: it executes this with integers that
+count.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from golden.parameters import Parameters
 
 #: ``T`` by output unit and input.
 Drawn = dict[tuple[int, int], int]
 
+#: The live inputs of a layer, in order: ``h`` by ``j`` (section 6).
+Live = dict[int, int]
+
+#: Makes ``total + T * h`` of the total, ``T`` and what stands for ``h``.
+Plus = Callable[[int, int, int], int]
+
+#: The parts of learning from a sample: sections 6, 7, 8 and 9.
+Phase = Literal["forward", "loss", "backward", "update"]
+
 
 def _clip(value: int, maximum: int) -> int:
     """Section 1."""
-    return min(max(value, -maximum), maximum)
+    low, high = value < -maximum, value > maximum
+    return -maximum if low else maximum if high else value
 
 
 def _half(shift: int) -> int:
@@ -24,10 +39,24 @@ def _half(shift: int) -> int:
     return 0 if shift == 0 else 2 ** (shift - 1)
 
 
-def _nearest_exponent(x: int) -> int:
-    """Section 9: ``quantize`` by the rule ``nearest``."""
-    a = x.bit_length() - 1
-    return a + (x >> (a - 1)) % 2 if a > 0 else 0
+def _plus_product(total: int, t: int, x: int) -> int:
+    """Section 13: a weight itself times an input."""
+    return total + t * x
+
+
+def _plus_shifted(total: int, t: int, e: int) -> int:
+    """Section 13: a weight itself times the power of two of an input."""
+    return total + (t << e)
+
+
+def _argmax(z: list[int]) -> int:
+    """Sections 7 and 13: the lowest ``i`` with the largest ``z[i]``."""
+    return max(range(len(z)), key=z.__getitem__)
+
+
+def _live(h: list[int]) -> Live:
+    """Section 6: the list of the layer above."""
+    return {j: x for j, x in enumerate(h) if x != 0}
 
 
 def _seeded(seed: int, i: int, width: int) -> int:
@@ -56,30 +85,41 @@ class Oracle:
     ``dropout[0]``.
     """
 
+    #: Where sums start; a subclass may want another kind of integer.
+    zero = 0
+
     def __init__(self, parameters: Parameters) -> None:
         p = self.parameters = parameters
         width, sources = p.random_width, range(p.random_sources)
         self.draw = [_seeded(p.draw_seed, i, width) for i in sources]
         self.update = [_seeded(p.update_seed, i, width) for i in sources]
         self.dropout = [_seeded(p.dropout_seed, 0, width)]
-        self.weights: list[list[int]] = []
-        self.biases: list[list[int]] = []
-        self._row_base = [0]  # indexed by layer l - 1, as is every list of layers here
-        self._block_base = [0]
-        v = _seeded(p.weight_seed, 0, 32)
+        self._row_base, self._block_base = [0], [0]  # by layer l - 1, as every list of layers here
+        for inputs, units in zip(p.layers, p.layers[1:], strict=False):
+            self._row_base.append(self._row_base[-1] + self._blocks(units) * inputs)
+            self._block_base.append(self._block_base[-1] + self._blocks(units))
+        self.weights = self._initial_weights()
+        self.biases = [[0] * p.lanes for _ in range(self._block_base[-1])]
+
+    def _initial_weights(self) -> list[list[int]]:
+        """Section 4: the rows of weights before the first sample."""
+        p = self.parameters
         fraction = p.weight_bits - 1
+        v = _seeded(p.weight_seed, 0, 32)
+        rows = []
         for inputs, units in zip(p.layers, p.layers[1:], strict=False):
             for block in range(self._blocks(units)):
-                self.biases.append([0] * p.lanes)
                 for _ in range(inputs):
                     row = [0] * p.lanes
                     for lane in range(min(p.lanes, units - block * p.lanes)):
                         signed = v - 2**32 if v >= 2**31 else v
                         row[lane] = max(signed >> (31 - fraction), -(2**fraction - 1))
                         v = _stepped(v, 32)
-                    self.weights.append(row)
-            self._row_base.append(len(self.weights))
-            self._block_base.append(len(self.biases))
+                    rows.append(row)
+        return rows
+
+    def _enter(self, phase: Phase) -> None:
+        """Begin a phase; for a subclass that wants to know."""
 
     def _blocks(self, units: int) -> int:
         return (units + self.parameters.lanes - 1) // self.parameters.lanes
@@ -101,94 +141,131 @@ class Oracle:
         sources[:] = [_stepped(v, self.parameters.random_width) for v in sources]
         return words
 
-    def _lane_bits(self, words: list[int], i: int, bits: int) -> int:
-        """Section 4: the random bits of the lane of unit ``i``."""
-        lane = i % self.parameters.lanes
-        return words[lane % self.parameters.random_sources] >> (self.parameters.random_width - bits)
+    def _top(self, word: int, bits: int) -> int:
+        """Section 4: random bits of a word."""
+        return word >> (self.parameters.random_width - bits)
+
+    def _low(self, word: int, bits: int) -> int:
+        """Section 9: the lowest bits of a word."""
+        return word & ((1 << bits) - 1)
+
+    def _roundings(self, words: list[int], bits: int, shift: int) -> list[int]:
+        """Sections 5 and 9: ``r`` of every source; lane ``c`` uses that of source ``c mod S``."""
+        return [(((self._top(word, bits) << 1) | 1) << shift) >> (bits + 1) for word in words]
 
     def _fraction(self) -> int:
         """Section 5: ``g``, the fraction bits of ``T``."""
         p = self.parameters
         return p.weight_bits - 1 if p.connect == "none" else p.draw_steps - 1
 
-    def _drawn(self, weight: int, g: int, random: int, bits: int) -> int:
-        """Section 5: ``T`` with ``g`` fraction bits, from ``bits`` random bits."""
+    def _drawn_away(self, g: int) -> int:
+        """Section 5: ``q``."""
         p = self.parameters
-        fraction = p.weight_bits - 1
-        q = fraction + 1 if p.connect == "binary" else fraction - g
-        r = ((2 * random + 1) << q) >> (bits + 1)
-        if p.connect == "binary":
-            return 1 if (weight + 2**fraction + r) >> q >= 1 else -1
-        return (weight + r) >> q
+        return p.weight_bits if p.connect == "binary" else p.weight_bits - 1 - g
 
-    def _draw(self, inputs: Sequence[int], layer: int) -> Drawn:
+    def _drawn(self, weight: int, r: int, g: int) -> int:
+        """Section 5: ``T`` with ``g`` fraction bits."""
+        if self.parameters.connect == "binary":
+            one = 2 ** (self.parameters.weight_bits - 1)
+            return 1 if (weight + one + r) >> self._drawn_away(g) >= 1 else -1
+        return (weight + r) >> self._drawn_away(g)
+
+    def _draw(self, inputs: Iterable[int], layer: int) -> Drawn:
         """Section 6: ``T`` of a layer for some inputs."""
         p = self.parameters
         random = p.draw == "stochastic" and p.connect != "none"
-        units = p.layers[layer + 1]
+        bits = p.draw_bits if random else 0
+        units, g = p.layers[layer + 1], self._fraction()
         drawn: Drawn = {}
         for block in range(self._blocks(units)):
             for j in inputs:
                 words = self._take(self.draw) if random else [0] * p.random_sources
+                r = self._roundings(words, bits, self._drawn_away(g))
                 for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
                     row, lane = self._place(layer, i, j)
-                    bits = p.draw_bits if random else 0
-                    r = self._lane_bits(words, i, bits)
-                    drawn[i, j] = self._drawn(self.weights[row][lane], self._fraction(), r, bits)
+                    weight = self.weights[row][lane]
+                    if p.connect == "none":
+                        drawn[i, j] = weight
+                    else:
+                        drawn[i, j] = self._drawn(weight, r[lane % p.random_sources], g)
         return drawn
 
-    def _sums(self, layer: int, drawn: Drawn, h: list[int], g: int) -> list[int]:
+    def _plus(self, total: int, t: int, x: int) -> int:
+        """Section 6: ``total + T * x``; only without connect is that a multiplication."""
+        p = self.parameters
+        if p.connect == "none":
+            return total + t * x
+        if t == 0:
+            x = 0
+        elif p.draw_steps == 2 and not -2 < t < 2:
+            x = x << 1
+        return total - x if t < 0 else total + x
+
+    def _sums(self, layer: int, drawn: Drawn, live: Live, g: int, plus: Plus) -> list[int]:
         """Section 6: ``z`` of a layer, from its ``T`` of ``g`` fraction bits."""
-        z = [
-            (self.biases[row][lane] << g) >> self.parameters.bias_fraction_bits
-            for row, lane in self._bias_places(layer)
-        ]
-        for (i, j), t in drawn.items():
-            z[i] += t * h[j]
+        z = []
+        for i, (row, lane) in enumerate(self._bias_places(layer)):
+            total = (self.biases[row][lane] << g) >> self.parameters.bias_fraction_bits
+            for j, x in live.items():
+                total = plus(total, drawn[i, j], x)
+            z.append(total)
         return z
 
     def _activation(self, z: int, shift: int) -> int:
         """Section 6: ``h``."""
         maximum = (1 << self.parameters.activation_bits) - 1
-        return min((max(z, 0) + (1 << shift) - 1) >> shift, maximum)
+        return min((max(z, self.zero) + ((1 << shift) - 1)) >> shift, maximum)
 
     def _output_delta(self, z: list[int], label: int) -> list[int]:
         """Section 7: ``d_L``."""
         p = self.parameters
         shift = p.activation_shifts[-1] + self._fraction()
-        margin = 2**p.margin_bits
-        delta = [-max(0, margin + (total >> shift)) for total in z]
-        delta[label] = max(0, margin - (z[label] >> shift))
-        return [_clip(d, 2 ** (p.output_delta_bits - 1) - 1) for d in delta]
+        margin, maximum = 2**p.margin_bits, 2 ** (p.output_delta_bits - 1) - 1
+        delta = []
+        for i, total in enumerate(z):
+            o = total >> shift
+            d = max(self.zero, margin - o) if i == label else -max(self.zero, margin + o)
+            delta.append(_clip(d, maximum))
+        return delta
 
-    def _hidden_delta(self, layer: int, drawn: Drawn, h: list[int], delta: list[int]) -> list[int]:
-        """Section 8: the deltas of the inputs ``h`` of a layer."""
+    def _hidden_delta(self, layer: int, drawn: Drawn, live: Live, delta: list[int]) -> list[int]:
+        """Section 8: the deltas of the inputs of a layer."""
         p = self.parameters
         shift = p.delta_shifts[layer - 1] + self._fraction()
-        below = [0] * len(h)
-        for (i, j), t in drawn.items():
-            below[j] += t * delta[i] if h[j] != 0 else 0
-        maximum = 2 ** (p.hidden_delta_bits - 1) - 1
-        return [
-            _clip((total + _half(shift)) >> shift, maximum) if x else 0
-            for total, x in zip(below, h, strict=True)
-        ]
+        below = [0] * p.layers[layer]
+        for j in live:
+            total = self.zero
+            for i, d in enumerate(delta):
+                total = self._plus(total, drawn[i, j], d)
+            below[j] = _clip((total + _half(shift)) >> shift, 2 ** (p.hidden_delta_bits - 1) - 1)
+        return below
 
-    def _factor(self, x: int, random: int) -> int:
-        """Section 9: what stands for ``x`` in the update."""
+    def _leading_one(self, x: int) -> int:
+        """Section 9: the position ``a`` of the leading one."""
+        return x.bit_length() - 1
+
+    def _nearest(self, x: int) -> int:
+        """Section 9: ``quantize`` by the rule ``nearest``."""
+        a = self._leading_one(x)
+        return a + (((x << 1) >> a) & 1)  # bit a of 2 x is bit a - 1 of x
+
+    def _exponent(self, x: int, words: list[int]) -> int | None:
+        """Section 9: ``e``; ``None`` where there is none (section 11)."""
         p = self.parameters
-        if x == 0 or p.quantizer == "none":
-            return x
+        if p.quantizer == "none":
+            return None
         if p.quantizer == "stochastic":
-            a = x.bit_length() - 1
-            e = (x + random % (1 << a)).bit_length() - 1
+            q = self._low(words[0], p.activation_bits - 1)
+            e = self._leading_one(x + (q & ((1 << self._leading_one(x)) - 1)))
         else:
-            e = _nearest_exponent(x)
-        return 1 << min(e, p.max_exponent) if e >= p.min_exponent else 0
+            e = self._nearest(x)
+        return min(e, p.max_exponent) if e >= p.min_exponent else None
 
-    def _quantizer_bits(self, words: list[int]) -> int:
-        """Section 9: ``Q``."""
-        return words[0] % (1 << (self.parameters.activation_bits - 1))
+    def _scaled(self, d: int, x: int, e: int | None) -> int:
+        """Section 9: ``d << e``; only without quantizer is there a multiplication."""
+        if self.parameters.quantizer == "none":
+            return d * x
+        return self.zero if e is None else d << e
 
     def _update_weight(self, layer: int, i: int, j: int, gradient: int, r: int, k: int) -> None:
         """Section 9: the weight from input ``j`` to unit ``i``."""
@@ -204,19 +281,14 @@ class Oracle:
             bias = self.biases[row][lane] + ((d + _half(shift)) >> shift)
             self.biases[row][lane] = _clip(bias, 2 ** (p.bias_bits - 1) - 1)
 
-    def _rounding(self, words: list[int], i: int, k: int) -> int:
-        """Section 9: ``r``."""
-        bits = self.parameters.update_bits
-        return ((2 * self._lane_bits(words, i, bits) + 1) << k) >> (bits + 1)
-
     def _dropped(self, pixels: Sequence[int], train: bool) -> list[int]:
         """Section 11: input dropout."""
-        n, width = self.parameters.input_dropout_bits, self.parameters.random_width
+        n = self.parameters.input_dropout_bits
         if n == 0:
             return list(pixels)
         if not train:
             return [x - (x >> n) for x in pixels]
-        return [x if self._take(self.dropout)[0] >> (width - n) != 0 else 0 for x in pixels]
+        return [x if self._top(self._take(self.dropout)[0], n) != 0 else 0 for x in pixels]
 
     def sample(
         self, pixels: Sequence[int], label: int, train: bool = True, rate_shift: int = 0
@@ -233,18 +305,18 @@ class Oracle:
         g, depth = self._fraction(), len(p.layers) - 1
         draw_before = list(self.draw)
 
-        # Section 6.
-        h = [self._dropped(pixels, train)]
-        lists: list[list[int]] = []
+        self._enter("forward")
+        lists = [_live(self._dropped(pixels, train))]
         drawn: list[Drawn] = []
         for layer in range(depth):
-            lists.append([j for j, x in enumerate(h[layer]) if x != 0])
             drawn.append(self._draw(lists[layer], layer))
-            z = self._sums(layer, drawn[layer], h[layer], g)
-            h.append([self._activation(total, p.activation_shifts[layer] + g) for total in z])
+            z = self._sums(layer, drawn[layer], lists[layer], g, self._plus)
+            if layer < depth - 1:
+                shift = p.activation_shifts[layer] + g
+                lists.append(_live([self._activation(total, shift) for total in z]))
 
-        # Section 7; z is that of the last layer.
-        prediction = z.index(max(z))
+        self._enter("loss")  # z is that of the last layer
+        prediction = _argmax(z)
         if not train:
             self.draw = draw_before
             return prediction
@@ -252,21 +324,22 @@ class Oracle:
         if not any(deltas[0]):
             return prediction
 
-        # Section 8; deltas[0] is always that of the layer reached.
+        self._enter("backward")  # deltas[0] is always that of the layer reached
         for layer in range(depth - 1, 0, -1):
-            deltas.insert(0, self._hidden_delta(layer, drawn[layer], h[layer], deltas[0]))
+            deltas.insert(0, self._hidden_delta(layer, drawn[layer], lists[layer], deltas[0]))
 
-        # Section 9.
+        self._enter("update")
         for layer in range(depth - 1, -1, -1):
             k = p.update_shifts[layer] + rate_shift
             units = p.layers[layer + 1]
             for block in range(self._blocks(units)):
-                for j in lists[layer]:
+                for j, x in lists[layer].items():
                     words = self._take(self.update)
-                    factor = self._factor(h[layer][j], self._quantizer_bits(words))
+                    e = self._exponent(x, words)
+                    r = self._roundings(words, p.update_bits, k)
                     for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
-                        r = self._rounding(words, i, k)
-                        self._update_weight(layer, i, j, deltas[layer][i] * factor, r, k)
+                        gradient = self._scaled(deltas[layer][i], x, e)
+                        self._update_weight(layer, i, j, gradient, r[i % p.lanes % len(r)], k)
             self._update_biases(layer, deltas[layer], rate_shift)
         return prediction
 
@@ -283,43 +356,53 @@ class Oracle:
         p = self.parameters
         g, depth = self._fraction(), len(p.layers) - 1
         samples = range(len(labels))
-        h = [[self._dropped(row, True) for row in pixels]]
+
+        self._enter("forward")
+        lists = [[_live(self._dropped(row, True)) for row in pixels]]
         drawn: list[Drawn] = []
         for layer in range(depth):
             drawn.append(self._draw(range(p.layers[layer]), layer))
-            z = [self._sums(layer, drawn[layer], h[layer][b], g) for b in samples]
-            shift = p.activation_shifts[layer] + g
-            h.append([[self._activation(total, shift) for total in z[b]] for b in samples])
-        predictions = [z[b].index(max(z[b])) for b in samples]
+            z = [self._sums(layer, drawn[layer], lists[layer][b], g, self._plus) for b in samples]
+            if layer < depth - 1:
+                shift = p.activation_shifts[layer] + g
+                h = [[self._activation(total, shift) for total in z[b]] for b in samples]
+                lists.append([_live(h[b]) for b in samples])
+
+        self._enter("loss")
+        predictions = [_argmax(z[b]) for b in samples]
         deltas = [[self._output_delta(z[b], labels[b]) for b in samples]]
         if not any(any(delta) for delta in deltas[0]):
             return predictions
+
+        self._enter("backward")
         for layer in range(depth - 1, 0, -1):
-            deltas.insert(
-                0,
-                [
-                    self._hidden_delta(layer, drawn[layer], h[layer][b], deltas[0][b])
-                    for b in samples
-                ],
-            )
+            below = [
+                self._hidden_delta(layer, drawn[layer], lists[layer][b], deltas[0][b])
+                for b in samples
+            ]
+            deltas.insert(0, below)
+
+        self._enter("update")
         for layer in range(depth - 1, -1, -1):
             k = p.update_shifts[layer] + rate_shift
             units, inputs = p.layers[layer + 1], range(p.layers[layer])
-            factors = [[0] * p.layers[layer] for _ in samples]
+            exponents: list[dict[int, int | None]] = [{} for _ in samples]
             for b in samples:
-                for j in inputs:
-                    if h[layer][b][j] != 0:
-                        stochastic = p.quantizer == "stochastic"
-                        words = self._take(self.update) if stochastic else [0]
-                        factors[b][j] = self._factor(h[layer][b][j], self._quantizer_bits(words))
+                for j, x in lists[layer][b].items():
+                    stochastic = p.quantizer == "stochastic"
+                    words = self._take(self.update) if stochastic else [0]
+                    exponents[b][j] = self._exponent(x, words)
             for block in range(self._blocks(units)):
                 for j in inputs:
-                    words = self._take(self.update)
+                    r = self._roundings(self._take(self.update), p.update_bits, k)
                     for i in range(block * p.lanes, min((block + 1) * p.lanes, units)):
-                        r = self._rounding(words, i, k)
-                        gradient = sum(deltas[layer][b][i] * factors[b][j] for b in samples)
-                        self._update_weight(layer, i, j, gradient, r, k)
-            total = [sum(deltas[layer][b][i] for b in samples) for i in range(units)]
+                        gradient = self.zero
+                        for b in samples:
+                            if j in lists[layer][b]:
+                                x, e = lists[layer][b][j], exponents[b][j]
+                                gradient += self._scaled(deltas[layer][b][i], x, e)
+                        self._update_weight(layer, i, j, gradient, r[i % p.lanes % len(r)], k)
+            total = [sum((deltas[layer][b][i] for b in samples), self.zero) for i in range(units)]
             self._update_biases(layer, total, rate_shift)
         return predictions
 
@@ -334,30 +417,36 @@ class Oracle:
         p = self.parameters
         whole = rule in {"exact", "pow2"}
         g = p.weight_bits - 1 if whole else p.draw_steps - 1
+        plus: Plus = self._plus
         if rule == "sampled":
             g = self._fraction()
+        elif rule == "pow2":
+            plus = _plus_shifted
+        elif whole:
+            plus = _plus_product
         draw_before = list(self.draw)
         logits = [0] * p.layers[-1]
         for _ in range(draws if rule == "sampled" else 1):
-            h = self._dropped(pixels, train=False)
+            live = _live(self._dropped(pixels, train=False))
             for layer in range(len(p.layers) - 1):
-                live = [j for j, x in enumerate(h) if x != 0]
                 if rule == "sampled":
                     drawn = self._draw(live, layer)
                 else:
+                    half = self._roundings([0], 0, self._drawn_away(g))[0]
                     drawn = {}
                     for i in range(p.layers[layer + 1]):
                         for j in live:
                             row, lane = self._place(layer, i, j)
                             weight = self.weights[row][lane]
-                            drawn[i, j] = weight if whole else self._drawn(weight, g, 0, 0)
+                            drawn[i, j] = weight if whole else self._drawn(weight, half, g)
                 if rule == "pow2":
-                    h = [2 ** _nearest_exponent(x) if x != 0 else 0 for x in h]
-                z = self._sums(layer, drawn, h, g)
-                h = [self._activation(total, p.activation_shifts[layer] + g) for total in z]
+                    live = {j: self._nearest(x) for j, x in live.items()}
+                z = self._sums(layer, drawn, live, g, plus)
+                shift = p.activation_shifts[layer] + g
+                live = _live([self._activation(total, shift) for total in z])
             logits = [total + more for total, more in zip(logits, z, strict=True)]
         self.draw = draw_before
-        return logits.index(max(logits))
+        return _argmax(logits)
 
     def digest(self) -> str:
         """Return the SHA-256 of the state, equal to that of :meth:`golden.state.State.digest`."""

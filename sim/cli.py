@@ -261,6 +261,37 @@ def generate(setup: Any, probes: bool) -> None:
     _commands().generate(setup, probes=probes)
 
 
+@cli.command(
+    epilog=_examples(
+        "nomul count",
+        "nomul count --config mnist-small --data mnist --samples 20",
+        "nomul count --state nomul-out/train-digits/checkpoint.npz",
+    )
+)
+@_shared_options("count")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Training samples to count, from the start. Seconds each for a large network.",
+)
+def count(setup: Any, samples: int) -> None:
+    """Count the operations of training, by executing them.
+
+    The oracle, the naive golden model in plain Python, trains on integers that tally every operator
+    they meet: multiplications, additions, shifts, comparisons, random bits, memory bits moved, for
+    each sample and phase. Its state at the end must be that of the fast model.
+
+    Beside it stand the multiplications of the published method on the same network and on the
+    paper's own, counted as a floating-point step executes.
+    """
+    # Numba takes a second to load, which --help and a typing error do not need.
+    from sim.operations import count_operations  # noqa: PLC0415
+
+    count_operations(setup, samples=samples)
+
+
 @cli.group()
 def experiment() -> None:
     """Studies over several runs."""
