@@ -15,6 +15,7 @@ Two liberties, both for speed: test-time batch norm uses the statistics of the f
 batch norm, which the paper's code leaves out.
 """
 
+import itertools
 import json
 import os
 import time
@@ -157,10 +158,10 @@ class Network:
         self.device = device
         self.generator = torch.Generator(device)
         self.generator.manual_seed(_seed(seed, 0))
-        self.scales = [(n + m) / 1.5 for n, m in zip(layers, layers[1:], strict=False)]
+        self.scales = [(n + m) / 1.5 for n, m in itertools.pairwise(layers)]
         self.weights, self.gains, self.biases, self.drawn = [], [], [], []
         self.statistics: list[tuple[Any, Any]] = []
-        for inputs, units in zip(layers, layers[1:], strict=False):
+        for inputs, units in itertools.pairwise(layers):
             weights = torch.empty(units, inputs, device=device)
             weights.uniform_(-2, 2, generator=self.generator)
             if column.connect != "none":
