@@ -38,7 +38,7 @@ def _files(name: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
 def _new(experiment: Experiment, title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(f"{title}\n{experiment.caption()}", fontsize=9)
+    axes.set_title(f"{title}\n{experiment.caption()}", fontsize=8)
     axes.grid(visible=True, alpha=0.3)
     return figure, axes
 

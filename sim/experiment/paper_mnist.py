@@ -83,7 +83,8 @@ def paper_mnist(
 
     experiment = Experiment(
         network=f"{'quick' if quick else Path(config).stem}, {'-'.join(map(str, base.layers))}",
-        data="UCI digits" if quick else "MNIST, 50,000 images learnt from, 10,000 to validate",
+        data="UCI digits" if quick else "MNIST",
+        validation_images=images.validation,
         epochs=epochs,
         seeds=seeds,
         studies=tuple(

@@ -66,7 +66,8 @@ class Experiment:
 
     Attributes:
         network: Name of the configuration and its layer sizes.
-        data: Name of the data set, with the sizes of its parts.
+        data: Name of the data set.
+        validation_images: Last training images that were kept for validation.
         epochs: Epochs of every integer run.
         seeds: Seeds of every point.
         studies: The integer studies.
@@ -75,6 +76,7 @@ class Experiment:
 
     network: str
     data: str
+    validation_images: int
     epochs: int
     seeds: int
     studies: tuple[MeasuredStudy, ...]
@@ -139,6 +141,7 @@ def to_markdown(experiment: Experiment) -> str:
     parts = [
         "# Results\n",
         f"{experiment.caption()}. Errors in percent, after the last epoch, by exact inference. "
+        f"The last {experiment.validation_images:,} training images are for validation. "
         "Settings are to be chosen by the validation error; the test error only reports.\n",
     ]
     for measured in experiment.studies:
