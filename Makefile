@@ -6,13 +6,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: cosim test install dev icarus lint types clean
+.PHONY: cosim test paper-test install dev icarus lint types clean
 
 cosim: install
 	$(BIN)/nomul cosim
 
 test: dev icarus
 	$(BIN)/pytest -n $(JOBS)
+
+# The float reference of the paper, which needs torch.
+paper-test: dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[paper]'
+	$(BIN)/pytest tests/paper/check_float_reference.py
 
 install: $(VENV)/.installed
 

@@ -1,6 +1,7 @@
 """The command line, ``nomul``."""
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,10 +13,9 @@ import click
 
 from golden.parameters import Parameters, named_configurations
 
-_DATA_HELP = (
-    "Folder with the four MNIST files in IDX format, as they are or packed with gzip. "
-    "Without it the UCI digits are used, which are installed already."
-)
+_MNIST_HELP = "Folder with the four MNIST files in IDX format, as they are or packed with gzip."
+
+_DATA_HELP = f"{_MNIST_HELP} Without it the UCI digits are used, which are installed already."
 
 #: The configuration if neither --config nor a checkpoint says which.
 _DEFAULT_CONFIG = "digits"
@@ -294,7 +294,7 @@ def count(setup: Any, samples: int) -> None:
 
 @cli.group()
 def experiment() -> None:
-    """Studies over several runs."""
+    """Compare runs, and study the method and its number formats."""
 
 
 @experiment.command(
@@ -320,6 +320,95 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
     curves of all in one figure.
     """
     _commands().compare(runs, output)
+
+
+@experiment.command(
+    "paper-mnist",
+    epilog=_examples(
+        "nomul experiment paper-mnist --quick",
+        "nomul experiment paper-mnist --data mnist --jobs 8",
+        "nomul experiment paper-mnist --data mnist --studies columns --config mnist-paper",
+    ),
+)
+@click.option("--data", type=click.Path(path_type=Path), metavar="FOLDER", help=_MNIST_HELP)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to write; runs that it holds already are not run again. "
+    "Default: ./nomul-out/paper-mnist-CONFIG.",
+)
+@click.option(
+    "--config",
+    default="mnist-small",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="The configuration that the studies vary.",
+)
+@click.option(
+    "--studies",
+    metavar="A,B,..",
+    help="Default: all. columns, quantizer, exponents, weight-bits, draw-bits, random-source, "
+    "update-bits.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Epochs of every run, over which the schedule is stretched. "
+    "Default: as many as the schedule is made for.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds of each point."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count(),
+    show_default="processors",
+    help="Runs at a time, each in one thread.",
+)
+@click.option("--quick", is_flag=True, help="A tiny network on the UCI digits: a look in a minute.")
+@click.option(
+    "--float-epochs",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Epochs of the published method in floating point, beside the integers; 0 leaves it "
+    "out. Needs torch: pip install 'nomul[paper]'.",
+)
+def paper_mnist(
+    data: Path | None,
+    output: Path | None,
+    config: str,
+    studies: str | None,
+    quick: bool,
+    **options: Any,
+) -> None:
+    """Reproduce the paper on MNIST in integers, and study number formats.
+
+    Writes results.csv, results.md and figures. Every finished run is kept: after an interrupt the
+    same command goes on with the rest.
+    """
+    if data is None and not quick:
+        raise click.UsageError("give --data FOLDER with the MNIST files, or --quick")
+    # Takes a second to load, which --help and a typing error do not need.
+    from sim.experiment import paper_mnist as command  # noqa: PLC0415
+    from sim.experiment.studies import STUDIES  # noqa: PLC0415
+
+    names = list(dict.fromkeys(studies.split(","))) if studies else list(STUDIES)
+    for name in names:
+        if name not in STUDIES:
+            raise click.UsageError(f"no study {name!r}; there are {', '.join(STUDIES)}")
+    label = "quick" if quick else Path(config).stem
+    command.paper_mnist(
+        config,
+        data,
+        output or Path("nomul-out") / f"paper-mnist-{label}",
+        studies=names,
+        quick=quick,
+        **options,
+    )
 
 
 @cli.command()

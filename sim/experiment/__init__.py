@@ -1,0 +1,1 @@
+"""Experiments: studies of the method and of its number formats, and the float reference."""
