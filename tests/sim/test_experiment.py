@@ -251,9 +251,7 @@ def test_an_experiment_measures_what_the_golden_model_does(measured: Path) -> No
     network = Network(p)
     for epoch in range(2):
         network.train(split.train_pixels, split.train_labels, p.rate_shift(epoch))
-    wrong = int(
-        np.count_nonzero(network.infer(split.validation_pixels) != split.validation_labels)
-    )
+    wrong = int(np.count_nonzero(network.infer(split.validation_pixels) != split.validation_labels))
     (row,) = (r for r in rows if (r["study"], r["point"], r["seed"]) == ("update-bits", "3", "2"))
     assert row["validation_error"] == f"{100 * wrong / 287:.4f}"
     result = json.loads((measured / IntegerRun(p, 2, DIGITS).file).read_text())
