@@ -11,7 +11,7 @@ from golden.plan import Int64Array, Plan
 
 @unit
 def _forward_exact(
-    plan: Plan, weights: npt.NDArray[np.int32], biases: Int64Array, scratch: Scratch
+    plan: Plan, weights: npt.NDArray[np.int16], biases: Int64Array, scratch: Scratch
 ) -> None:
     """Add up all layers with the weights themselves (section 11)."""
     lanes, sums = plan.lanes, scratch.sums
@@ -35,7 +35,7 @@ def _forward_exact(
 @jit
 def evaluate(
     plan: Plan,
-    weights: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.int16],
     biases: Int64Array,
     draw: npt.NDArray[np.uint64],
     scratch: Scratch,
@@ -54,7 +54,7 @@ def evaluate(
 @jit
 def infer_exact(
     plan: Plan,
-    weights: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.int16],
     biases: Int64Array,
     no_source: npt.NDArray[np.uint64],
     scratch: Scratch,

@@ -24,10 +24,13 @@ class TrainResult:
         predictions: Predicted classes, before learning from the sample, int64, shape (n,).
         trained: Whether any output delta was not 0, so that the sample changed the weights, bool,
             shape (n,).
+        losses: Squared hinge loss before learning from the sample, int64, shape (n,): the sum of
+            squares of its output deltas (contract, section 7), in squared logit LSBs.
     """
 
     predictions: Int64Array
     trained: npt.NDArray[np.bool_]
+    losses: Int64Array
 
 
 class Network:
@@ -78,7 +81,7 @@ class Network:
             )
         state = self.state
         predictions = np.empty(len(pixels), np.int64)
-        trained = np.empty(len(pixels), np.bool_)
+        losses = np.empty(len(pixels), np.int64)
         for part in _chunks(len(pixels), progress):
             train(
                 self._plan,
@@ -92,9 +95,9 @@ class Network:
                 labels[part],
                 rate_shift,
                 predictions[part],
-                trained[part],
+                losses[part],
             )
-        return TrainResult(predictions, trained)
+        return TrainResult(predictions, losses != 0, losses)
 
     def evaluate(
         self, pixels: npt.NDArray[np.integer], progress: Callable[[int], None] | None = None
