@@ -64,8 +64,10 @@ def part(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     References to the arrays are not counted: the caller holds them, and the counting can take
     longer than the work. So a part allocates nothing.
     """
-    # ``_nrt`` is an option of Numba that its type hints leave out.
+    # Type hints leave out these options. Python never calls a part, so that wrappers for it would
+    # be compiled in vain.
     options: dict[str, Any] = {"nogil": True, "_nrt": False, "forceinline": True}
+    options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     compiled: Callable[Arguments, Result] = numba.njit(function, **options)
     return compiled
 

@@ -442,38 +442,75 @@ def _update(
 
 
 @part
-def _learn(
+def _train(
     plan: Plan,
     weights: npt.NDArray[np.int16],
     biases: Int64Array,
+    draw: npt.NDArray[np.uint64],
     update: npt.NDArray[np.uint64],
-    rate_shift: int,
+    dropout: npt.NDArray[np.uint64],
     scratch: Scratch,
     work: Work,
-) -> None:
-    for layer in range(len(plan.blocks) - 1, -1, -1):
-        if layer > 0:
-            _backward(plan, weights, layer, scratch, work)
-        _update(plan, weights, biases, update, rate_shift, layer, scratch, work)
-
-
-@part
-def learn(
-    plan: Plan,
-    weights: npt.NDArray[np.int16],
-    biases: Int64Array,
-    update: npt.NDArray[np.uint64],
+    pixels: npt.NDArray[np.uint16],
+    labels: Int64Array,
     rate_shift: int,
-    scratch: Scratch,
+    predictions: Int64Array,
+    losses: Int64Array,
 ) -> None:
-    """Walk back through the layers: hidden deltas and update (sections 8 and 9)."""
-    if plan.narrow:
-        _learn(plan, weights, biases, update, rate_shift, scratch, scratch.narrow)
-    else:
-        _learn(plan, weights, biases, update, rate_shift, scratch, scratch.wide)
+    for sample in range(len(labels)):
+        list_pixels(plan, pixels[sample], True, dropout, scratch)
+        _forward(plan, weights, biases, draw, scratch, work)
+        predictions[sample] = predict(plan, scratch)
+        losses[sample] = loss(plan, labels[sample], scratch)
+        if losses[sample] != 0:
+            for layer in range(len(plan.blocks) - 1, -1, -1):
+                if layer > 0:
+                    _backward(plan, weights, layer, scratch, work)
+                _update(plan, weights, biases, update, rate_shift, layer, scratch, work)
 
 
 @jit
+def _train_16(
+    plan: Plan,
+    weights: npt.NDArray[np.int16],
+    biases: Int64Array,
+    draw: npt.NDArray[np.uint64],
+    update: npt.NDArray[np.uint64],
+    dropout: npt.NDArray[np.uint64],
+    scratch: Scratch,
+    pixels: npt.NDArray[np.uint16],
+    labels: Int64Array,
+    rate_shift: int,
+    predictions: Int64Array,
+    losses: Int64Array,
+) -> None:
+    _train(
+        plan, weights, biases, draw, update, dropout, scratch, scratch.narrow,
+        pixels, labels, rate_shift, predictions, losses,
+    )  # fmt: skip
+
+
+@jit
+def _train_64(
+    plan: Plan,
+    weights: npt.NDArray[np.int16],
+    biases: Int64Array,
+    draw: npt.NDArray[np.uint64],
+    update: npt.NDArray[np.uint64],
+    dropout: npt.NDArray[np.uint64],
+    scratch: Scratch,
+    pixels: npt.NDArray[np.uint16],
+    labels: Int64Array,
+    rate_shift: int,
+    predictions: Int64Array,
+    losses: Int64Array,
+) -> None:
+    _train(
+        plan, weights, biases, draw, update, dropout, scratch, scratch.wide,
+        pixels, labels, rate_shift, predictions, losses,
+    )  # fmt: skip
+
+
 def train(
     plan: Plan,
     weights: npt.NDArray[np.int16],
@@ -489,10 +526,9 @@ def train(
     losses: Int64Array,
 ) -> None:
     """Learn from samples, one by one and in order."""
-    for sample in range(len(labels)):
-        list_pixels(plan, pixels[sample], True, dropout, scratch)
-        forward(plan, weights, biases, draw, scratch)
-        predictions[sample] = predict(plan, scratch)
-        losses[sample] = loss(plan, labels[sample], scratch)
-        if losses[sample] != 0:
-            learn(plan, weights, biases, update, rate_shift, scratch)
+    # Two kernels: most users never need the second, and compiling takes its time.
+    kernel = _train_16 if plan.narrow else _train_64
+    kernel(
+        plan, weights, biases, draw, update, dropout, scratch,
+        pixels, labels, rate_shift, predictions, losses,
+    )  # fmt: skip
