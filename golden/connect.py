@@ -5,12 +5,17 @@ rounding: one addition and one shift. The random number ``r`` is that of
 :func:`golden.rounding.rounding`.
 """
 
+import numpy as np
+
 from golden.jit import unit
 
 
 @unit
 def ternary(weight: int, r: int, shift: int) -> int:
     """Round a weight to a multiple of ``2**shift`` and return the quotient.
+
+    In compiled code it is computed, and returned, in the widest type of the arguments, which must
+    hold ``weight + r``.
 
     Args:
         weight: ``W``, ``-(2**F - 1) .. 2**F - 1``, ``F`` fraction bits.
@@ -20,7 +25,9 @@ def ternary(weight: int, r: int, shift: int) -> int:
     Returns:
         ``T`` in ``-2**g .. 2**g``, ``g`` fraction bits; 0 for a weight of 0, whatever ``r``.
     """
-    return (weight + r) >> shift
+    # Numba's operators would widen 16-bit arguments to 64 bits.
+    drawn: int = np.right_shift(np.add(weight, r), shift)
+    return drawn
 
 
 @unit

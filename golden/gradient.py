@@ -30,6 +30,33 @@ def weight_increment(delta: int, exponent: int, r: int, k: int) -> int:
 
 
 @unit
+def folded(r: int, cut: int, shift: int, reach: int) -> int:
+    """Return the random number that rounds as ``r`` does, but for a shift of few bits.
+
+    For every ``d`` with ``|d| < 2**(reach - 1)``, and with ``m = min(shift, reach)``,
+
+        ((d << cut) + r) >> (cut + shift)  ==  (d + folded(r, cut, shift, reach)) >> m
+
+    The lowest ``cut`` bits of ``r`` meet zeros. Of a shift that is longer than any ``d`` only the
+    ends of the range of ``r`` can carry or borrow: all that lies between stands for one number.
+
+    Args:
+        r: Random number, ``0 .. 2**(cut + shift) - 1``.
+        cut: Bits that ``d`` is shifted to the left.
+        shift: Bits that are left to shift to the right.
+        reach: Longest shift to the right wanted, at least 1.
+
+    Returns:
+        A number in ``0 .. 2**m - 1``.
+    """
+    r >>= cut
+    if shift <= reach:
+        return r
+    middle = 1 << (reach - 1)
+    return r if r < middle else max(middle, r - (1 << shift) + 2 * middle)
+
+
+@unit
 def bias_increment(delta: int, shift: int) -> int:
     """Return delta times ``2**-shift``, to nearest, half up.
 

@@ -168,7 +168,7 @@ def predict_fixed_wide(
 @jit
 def predict_sampled(
     plan: Plan,
-    weights: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.int16],
     biases: Int64Array,
     draw: npt.NDArray[np.uint64],
     draws: int,

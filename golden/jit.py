@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 from platformdirs import user_cache_path
@@ -52,10 +52,24 @@ CACHE_FOLDER = _make_cache_folder()
 def unit(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Compile a small function that is inlined into the kernels that call it; not cached.
 
-    A unit takes and returns 64-bit scalars: ``np.uint64`` for the state of a random source and
-    ``int`` for everything else. (Numba makes a float of ``uint64 + int64``.)
+    A unit takes and returns 64-bit scalars, unless it says otherwise: ``np.uint64`` for the state
+    of a random source and ``int`` for everything else. (Numba makes a float of ``uint64 + int64``.)
     """
     return cast(Callable[Arguments, Result], numba.njit(function, nogil=True))
+
+
+def part(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Compile a part of a kernel, which is handed arrays; it becomes one with its caller.
+
+    References to the arrays are not counted: the caller holds them, and the counting can take
+    longer than the work. So a part allocates nothing.
+    """
+    # Type hints leave out these options. Python never calls a part, so that wrappers for it would
+    # be compiled in vain.
+    options: dict[str, Any] = {"nogil": True, "_nrt": False, "forceinline": True}
+    options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    compiled: Callable[Arguments, Result] = numba.njit(function, **options)
+    return compiled
 
 
 def jit(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

@@ -36,7 +36,7 @@ class TrainResult:
         trained: Whether any output delta was not 0, so that the sample changed the weights, bool,
             shape (n,).
         losses: Squared hinge loss before learning from the sample, int64, shape (n,): the sum of
-            squares of the output deltas (contract, section 7), in squared logit LSBs.
+            squares of its output deltas (contract, section 7), in squared logit LSBs.
     """
 
     predictions: Int64Array
@@ -92,7 +92,6 @@ class Network:
             )
         state = self.state
         predictions = np.empty(len(pixels), np.int64)
-        trained = np.empty(len(pixels), np.bool_)
         losses = np.empty(len(pixels), np.int64)
         for part in _chunks(len(pixels), progress):
             train(
@@ -107,10 +106,9 @@ class Network:
                 labels[part],
                 rate_shift,
                 predictions[part],
-                trained[part],
                 losses[part],
             )
-        return TrainResult(predictions, trained, losses)
+        return TrainResult(predictions, losses != 0, losses)
 
     def infer(
         self,

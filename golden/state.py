@@ -1,8 +1,9 @@
 """All that a trainer remembers from one sample to the next (contract, sections 3, 4 and 10)."""
 
 import hashlib
+import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,24 @@ from golden.layout import Layout
 from golden.parameters import Parameters
 from golden.random_source import next_state, seeded_states
 
+_CACHE_LINE = 64  # bytes
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros that begin at a cache line, for arrays that are walked by whole vectors.
+
+    A vector register is as long as a cache line, so that from any other address every access
+    would touch two lines.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.zeros(size + _CACHE_LINE, np.uint8)
+    start = -buffer.ctypes.data % _CACHE_LINE
+    return buffer[start : start + size].view(dtype).reshape(shape)
+
 
 @jit
 def _draw_initial_weights(
-    weights: npt.NDArray[np.int32], units: int, fraction_bits: int, source: np.uint64
+    weights: npt.NDArray[np.int16], units: int, fraction_bits: int, source: np.uint64
 ) -> np.uint64:
     """Fill the rows of one layer (inputs x blocks, P lanes); return the source's next state."""
     inputs_blocks, lanes = weights.shape
@@ -37,14 +52,14 @@ class State:
     """Weights, biases and random sources, in memory order.
 
     Attributes:
-        weights: int32, shape (``Layout.rows``, P), ``F`` fraction bits. Padding lanes hold 0.
+        weights: int16, shape (``Layout.rows``, P), ``F`` fraction bits. Padding lanes hold 0.
         biases: int64, shape (``Layout.block_rows``, P), ``fb`` fraction bits. Padding lanes hold 0.
         draw: States of DRAW, uint64, shape (S,).
         update: States of UPDATE, uint64, shape (S,).
         dropout: State of DROPOUT, uint64, shape (1,).
     """
 
-    weights: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.int16]
     biases: npt.NDArray[np.int64]
     draw: npt.NDArray[np.uint64]
     update: npt.NDArray[np.uint64]
@@ -55,7 +70,7 @@ class State:
         """Return the state before the first sample: seeded weights, zero biases (section 4)."""
         p = parameters
         layout = Layout.of(p)
-        weights = np.zeros((layout.rows, p.lanes), np.int32)
+        weights = aligned_zeros((layout.rows, p.lanes), np.int16)
         source = seeded_states(p.weight_seed, 1, 32)[0]
         for base, blocks, inputs, units in zip(
             layout.row_base, layout.blocks, p.layers, p.layers[1:], strict=False
@@ -78,8 +93,10 @@ class State:
 
     def copy(self) -> Self:
         """Return a state that shares no memory with this one."""
+        weights = aligned_zeros(self.weights.shape, self.weights.dtype)
+        weights[:] = self.weights
         return type(self)(
-            weights=self.weights.copy(),
+            weights=weights,
             biases=self.biases.copy(),
             draw=self.draw.copy(),
             update=self.update.copy(),
@@ -95,7 +112,7 @@ class State:
         p = parameters
         layout = Layout.of(p)
         for name, shape, dtype in (
-            ("weights", (layout.rows, p.lanes), np.int32),
+            ("weights", (layout.rows, p.lanes), np.int16),
             ("biases", (layout.block_rows, p.lanes), np.int64),
             ("draw", (p.random_sources,), np.uint64),
             ("update", (p.random_sources,), np.uint64),

@@ -355,7 +355,7 @@ class _Checker(threading.Thread):
         weights = self._memory(content, p.weight_bits, Layout.of(p).rows)
         _, content = self._frame(pipe)
         state = State(
-            weights=weights.astype(np.int32),
+            weights=weights.astype(np.int16),
             biases=self._memory(content, p.bias_bits, Layout.of(p).block_rows),
             draw=draw,
             update=update.copy(),

@@ -1,6 +1,7 @@
 """Random small networks and samples: one seed, one network."""
 
 import random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +9,11 @@ import numpy.typing as npt
 from golden import Parameters
 
 
-def random_parameters(seed: int) -> Parameters:
-    """Return a random network of 1 to 4 layers of at most 40 units.
+def gateware_parameters(seed: int) -> Parameters:
+    """Return a random network of 1 to 4 layers of at most 40 units, as the gateware can train it.
 
-    All options occur; scales are drawn around those with which a network learns, so that most
-    activations and deltas neither vanish nor saturate.
+    All options of the gateware occur; scales are drawn around those with which a network learns,
+    so that most activations and deltas neither vanish nor saturate.
     """
     rng = random.Random(seed)
     depth = rng.randint(1, 4)
@@ -66,12 +67,31 @@ def random_parameters(seed: int) -> Parameters:
         random_sources=rng.choice((1, lanes, rng.randint(1, lanes))),
         random_width=random_width,
         schedule=tuple(sorted(rng.sample(range(1, 30), rng.randint(0, 4)))),
-        input_dropout_bits=rng.choice((0, 0, 0, 1, 2, 8)),
         draw_seed=rng.randrange(2**62),
         update_seed=rng.randrange(2**62, 2**63),
         weight_seed=rng.randrange(2**63),
         dropout_seed=rng.randrange(2**63),
     )
+
+
+def random_parameters(seed: int) -> Parameters:
+    """Return :func:`gateware_parameters` with the options of the golden model for online training.
+
+    Each is off in most networks.
+    """
+    rng = random.Random(f"golden model only, {seed}")
+    p = gateware_parameters(seed)
+    min_exponent = rng.choice((0, 0, 0, rng.randint(1, p.activation_bits)))
+    changes: dict[str, Any] = {
+        "input_dropout_bits": rng.choice((0, 0, 0, 1, 2, 8)),
+        "min_exponent": min_exponent,
+        "max_exponent": rng.choice((16, 16, 16, rng.randint(min_exponent, p.activation_bits))),
+    }
+    if rng.random() < 0.15:
+        changes |= {"connect": "none", "draw_steps": 1}
+    if rng.random() < 0.15:
+        changes["quantizer"] = "none"
+    return p.replace(**changes)
 
 
 def random_samples(

@@ -13,6 +13,7 @@ from golden.parameters import Parameters
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.state import State
 from tests import configurations
+from tests.configurations import gateware_parameters
 
 #: Three layers of several blocks each, and lists that are often empty or have one entry.
 SHORT_LISTS = Parameters(
@@ -27,11 +28,6 @@ SHORT_LISTS = Parameters(
 
 
 Sample = tuple[tuple[int, ...], int, bool, int]
-
-
-def random_parameters(seed: int) -> Parameters:
-    """Return a random network without input dropout, which is not the trainer's work."""
-    return configurations.random_parameters(seed).replace(input_dropout_bits=0)
 
 
 def random_samples(parameters: Parameters, seed: int, n: int) -> list[Sample]:
@@ -99,7 +95,7 @@ def play(
 
 @pytest.mark.parametrize("seed", range(40))
 def test_every_sample_equals_the_oracle(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 6)
     machine = Clocked(parameters, State.initial(parameters))
     oracle = Oracle(parameters)
@@ -113,7 +109,7 @@ def test_every_sample_equals_the_oracle(seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_stalls_change_nothing_but_the_clocks(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 5)
     predictions, digest = oracle_run(parameters, samples)
     clocks = clocked(parameters, samples).clocks_until_idle()
@@ -129,7 +125,7 @@ def test_random_stalls_change_nothing_but_the_clocks(seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_every_register_stays_within_its_format(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 5)
     columns, _ = play(clocked(parameters, samples), len(samples))
     for column, (probe, _, _) in enumerate(probe_columns(probe_table(parameters))):
@@ -289,7 +285,7 @@ def test_blank_images_and_short_lists(pixels):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_evaluation_leaves_no_trace(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = [
         (pixels, label, False, shift)
         for pixels, label, _, shift in random_samples(parameters, seed, 5)
@@ -302,7 +298,7 @@ def test_evaluation_leaves_no_trace(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_back_pressure_stops_the_trainer_and_loses_nothing(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 6)
     predictions, digest = oracle_run(parameters, samples)
     at = column_of(parameters)
@@ -391,7 +387,7 @@ def hazards(parameters: Parameters, columns: np.ndarray) -> tuple[list[str], int
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_word_is_read_while_it_is_open(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 5)
     columns, _ = play(clocked(parameters, samples), len(samples))
     found, looked_at = hazards(parameters, columns)
@@ -435,7 +431,7 @@ def test_a_shorter_settle_is_a_hazard_on_the_delta_memory(settle):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_backward_pass_draws_what_the_forward_pass_drew(seed):
-    parameters = random_parameters(seed)
+    parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 5)
     columns, _ = play(clocked(parameters, samples), len(samples))
     check_draws(parameters, columns)

@@ -5,7 +5,7 @@ from math import floor
 
 import pytest
 
-from golden.gradient import bias_increment, half, hidden_delta, weight_increment
+from golden.gradient import bias_increment, folded, half, hidden_delta, weight_increment
 from golden.rounding import rounding
 
 DELTAS = [*range(-40, 41), -511, 511, -32767, 32767]
@@ -33,6 +33,29 @@ def test_largest_operands_do_not_overflow() -> None:
     assert weight_increment(32767, 16, r, 46) == ((32767 << 16) + r) >> 46 == 1
     assert weight_increment(-32767, 16, 0, 46) == -1
     assert weight_increment(-32767, 16, 0, 0) == -32767 << 16
+
+
+@pytest.mark.parametrize("reach", range(1, 6))
+@pytest.mark.parametrize("cut", range(4))
+def test_folded_rounds_as_the_whole_number_does(cut: int, reach: int) -> None:
+    bound = (1 << (reach - 1)) - 1
+    for shift in range(9):
+        m = min(shift, reach)
+        for r in range(1 << (cut + shift)):
+            short = folded(r, cut, shift, reach)
+            assert 0 <= short < 1 << m
+            for delta in range(-bound, bound + 1):
+                assert (delta + short) >> m == weight_increment(delta, cut, r, cut + shift)
+
+
+@pytest.mark.parametrize("k", [14, 31, 46])
+def test_folded_at_full_width(k: int) -> None:
+    top = 1 << k
+    for r in (0, 1, 8190, 8191, 8192, top // 2, top - 8192, top - 8191, top - 8190, top - 1):
+        for delta in (-8191, -1, 0, 1, 8191):
+            short = folded(r, 0, k, 14)
+            assert (delta + short) >> 14 == weight_increment(delta, 0, r, k)
+            assert delta + short < 1 << 15
 
 
 @pytest.mark.parametrize("shift", range(12))

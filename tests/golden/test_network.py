@@ -12,18 +12,30 @@ from golden import Parameters
 from golden.layout import Layout
 from golden.network import CHUNK, Network
 from golden.oracle import Oracle
+from golden.plan import Plan, fits_16_bits
 from golden.state import State
-from tests.configurations import random_parameters, random_samples
+from tests.configurations import gateware_parameters, random_parameters, random_samples
 
 SEEDS = range(60)
 SAMPLES = 8
+
+
+class LossOracle(Oracle):
+    """An oracle that tells the squared hinge loss of the last training sample."""
+
+    loss = 0
+
+    def _output_delta(self, z: list[int], label: int) -> list[int]:
+        delta = super()._output_delta(z, label)
+        self.loss = sum(d**2 for d in delta)
+        return delta
 
 
 def compare_with_oracle(parameters: Parameters, seed: int) -> tuple[int, int]:
     """Compare on random samples; return the number of samples trained on, and of those skipped."""
     pixels, labels = random_samples(parameters, seed, SAMPLES)
     shifts = np.random.default_rng(seed).integers(0, parameters.max_rate_shift + 1, SAMPLES)
-    network, oracle = Network(parameters), Oracle(parameters)
+    network, oracle = Network(parameters), LossOracle(parameters)
     assert network.state.digest() == oracle.digest()
     trained = 0
     for n in range(SAMPLES):
@@ -38,6 +50,8 @@ def compare_with_oracle(parameters: Parameters, seed: int) -> tuple[int, int]:
         result = network.train(one, labels[n : n + 1], shift)
         assert result.predictions[0] == oracle.sample(image, label, True, shift)
         assert network.state.digest() == oracle.digest()
+        assert result.losses.tolist() == [oracle.loss]
+        assert result.trained.tolist() == [oracle.loss > 0]
         if result.trained[0]:
             trained += 1
         else:
@@ -67,6 +81,10 @@ def hit_counts(parameters: Parameters) -> list[str]:
         "16-bit weights": p.weight_bits == 16,
         "fewer draw bits": p.draw == "stochastic" and p.draw_bits < p.draw_shift,
         "input dropout": p.input_dropout_bits > 0,
+        "a lowest exponent": p.quantizer != "none" and p.min_exponent > 0,
+        "a highest exponent": p.quantizer != "none" and p.max_exponent < p.activation_bits,
+        f"{16 if fits_16_bits(p) else 64}-bit lanes, "
+        f"{'one source' if p.random_sources == 1 else 'sources'}": True,
     }
     return [name for name, holds in facts.items() if holds]
 
@@ -79,6 +97,10 @@ def test_random_configurations_cover_the_contract() -> None:
         "16 bit sources", "32 bit sources", "64 bit sources", "one source", "a source a lane",
         "sources between", "padding", "several blocks", "one-unit layer", "one lane", "32 lanes",
         "4-bit weights", "16-bit weights", "fewer draw bits", "input dropout",
+        "none stochastic", "none deterministic", "none quantizer",
+        "a lowest exponent", "a highest exponent",
+        "16-bit lanes, one source", "16-bit lanes, sources",
+        "64-bit lanes, one source", "64-bit lanes, sources",
     }  # fmt: skip
     assert wanted <= found
     blank = [
@@ -93,10 +115,10 @@ def test_equals_the_oracle(seed: int) -> None:
     assert trained + skipped == SAMPLES
 
 
-@pytest.mark.parametrize("seed", range(100, 106))
+@pytest.mark.parametrize("seed", range(106, 112))
 def test_equals_the_oracle_once_margins_hold(seed: int) -> None:
     """One sample again and again: sooner or later its margins hold and it is skipped."""
-    p = random_parameters(seed).replace(
+    p = gateware_parameters(seed).replace(
         layers=(9, 7, 3),
         activation_bits=8,
         output_delta_bits=10,
@@ -110,7 +132,6 @@ def test_equals_the_oracle_once_margins_hold(seed: int) -> None:
         connect="ternary",
         draw_bits=6,
         bias_bits=24,
-        input_dropout_bits=0,
         quantizer="nearest",
         update_bits=8,
     )
@@ -126,13 +147,94 @@ def test_equals_the_oracle_once_margins_hold(seed: int) -> None:
     assert 0 < skipped < 60
 
 
+#: Operands at which the last bit of 16 is needed: one bit more, and 64 are taken.
+EDGES = {
+    "ternary draw": ({"weight_bits": 15, "draw_bits": 14}, {"weight_bits": 16}),
+    "binary draw": ({"connect": "binary", "weight_bits": 14}, {"weight_bits": 15}),
+    "ternary sum": ({"activation_bits": 13}, {"activation_bits": 14}),
+    "half-step sum": ({"activation_bits": 12, "draw_steps": 2, "draw_bits": 6},
+                      {"activation_bits": 13}),
+    "binary sum": ({"activation_bits": 12, "connect": "binary"}, {"activation_bits": 13}),
+    "rounding": ({"hidden_delta_bits": 14, "output_delta_bits": 14}, {"hidden_delta_bits": 15}),
+    "output rounding": ({"output_delta_bits": 14}, {"output_delta_bits": 15}),
+    "increment": ({"update_shifts": (5, 4), "weight_bits": 15, "draw_bits": 14,
+                   "hidden_delta_bits": 12, "output_delta_bits": 11, "bias_shift": 2},
+                  {"hidden_delta_bits": 13}),
+    "longest step": ({"update_shifts": (31, 31), "schedule": tuple(range(15)),
+                      "quantizer": "stochastic"}, {"quantizer": "none"}),
+}  # fmt: skip
+
+
+def edge_parameters(edge: str, sources: int) -> tuple[Parameters, Parameters]:
+    """Return parameters at the edge of 16-bit lanes, and beyond it."""
+    p = Parameters(
+        layers=(11, 9, 6),
+        lanes=4,
+        activation_shifts=(3, 2),
+        delta_shifts=(0,),
+        update_shifts=(14, 14),
+        margin_bits=15,
+        random_sources=sources,
+        update_bits=16,
+    )
+    fields, more = EDGES[edge]
+    return p.replace(**fields), p.replace(**fields | more)
+
+
+def compare_extremes_with_oracle(parameters: Parameters, seed: int) -> None:
+    """Compare from weights and pixels that are at the ends of their ranges."""
+    p = parameters
+    rng = np.random.default_rng(seed)
+    network, oracle = Network(p), Oracle(p)
+    weights = network.state.weights
+    weights[:] = np.where(weights == 0, 0, rng.choice([-p.weight_max, p.weight_max], weights.shape))
+    oracle.weights = weights.tolist()
+    shifts = sorted(rng.integers(0, p.max_rate_shift + 1, 6))
+    pixels = rng.choice([0, p.activation_max], (6, p.layers[0]), p=[0.2, 0.8])
+    labels = rng.integers(0, p.layers[-1], 6)
+    for n, shift in enumerate(shifts):
+        result = network.train(pixels[n : n + 1], labels[n : n + 1], int(shift))
+        expected = oracle.sample(pixels[n].tolist(), int(labels[n]), True, int(shift))
+        assert result.predictions.tolist() == [expected]
+        assert network.state.digest() == oracle.digest()
+
+
+@pytest.mark.parametrize("sources", [1, 4])
+@pytest.mark.parametrize("edge", EDGES)
+def test_equals_the_oracle_at_the_edge_of_16_bits(edge: str, sources: int) -> None:
+    inside, beyond = edge_parameters(edge, sources)
+    assert (fits_16_bits(inside), fits_16_bits(beyond)) == (True, False)
+    for seed, parameters in enumerate((inside, beyond)):
+        compare_extremes_with_oracle(parameters, seed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_16_bit_lanes_equal_64_bit_lanes(seed: int) -> None:
+    p = random_parameters(seed)
+    if not fits_16_bits(p):
+        p = p.replace(
+            activation_bits=8, weight_bits=8, hidden_delta_bits=12, output_delta_bits=10,
+            update_shifts=(9,) * p.depth, bias_shift=2, connect="ternary", draw_bits=3,
+            quantizer="nearest", update_bits=6, min_exponent=0, max_exponent=16,
+        )  # fmt: skip
+    pixels, labels = random_samples(p, seed, 200)
+    narrow, wide = Network(p), Network(p)
+    assert narrow._plan.narrow
+    wide._plan = Plan.of(p)._replace(narrow=False)
+    first, second = (network.train(pixels, labels) for network in (narrow, wide))
+    assert first.predictions.tolist() == second.predictions.tolist()
+    assert first.losses.tolist() == second.losses.tolist()
+    assert narrow.state == wide.state
+
+
 def test_equals_the_oracle_without_compiler() -> None:
+    """An overflow of a 16-bit lane would be an error here."""
     program = (
-        "from tests.golden.test_network import SEEDS, compare_with_oracle\n"
-        "from tests.configurations import random_parameters\n"
+        "from tests.golden.test_network import *\n"
         "import numba\n"
         "assert numba.config.DISABLE_JIT\n"
         "for seed in SEEDS: compare_with_oracle(random_parameters(seed), seed)\n"
+        "for edge in EDGES: compare_extremes_with_oracle(edge_parameters(edge, 1)[0], 1)\n"
         "print('compared', len(SEEDS))\n"
     )
     done = subprocess.run(
@@ -157,6 +259,7 @@ def test_many_samples_at_once_equal_one_by_one(seed: int) -> None:
     singles = [alone.train(pixels[n : n + 1], labels[n : n + 1]) for n in range(len(pixels))]
     assert result.predictions.tolist() == [single.predictions[0] for single in singles]
     assert result.trained.tolist() == [single.trained[0] for single in singles]
+    assert result.losses.tolist() == [single.losses[0] for single in singles]
     assert together.state == alone.state
 
 
@@ -175,7 +278,7 @@ def test_continues_from_a_given_state() -> None:
 
 
 def test_padding_stays_zero() -> None:
-    p = random_parameters(0).replace(layers=(12, 7, 5), activation_shifts=(2, 4),
+    p = gateware_parameters(0).replace(layers=(12, 7, 5), activation_shifts=(2, 4),
                                      delta_shifts=(1,), update_shifts=(8, 8), bias_shift=2,
                                      lanes=4, random_sources=1)  # fmt: skip
     network = Network(p)

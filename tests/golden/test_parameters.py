@@ -21,7 +21,7 @@ from golden.parameters import named_configurations
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.quantize import nearest
 from golden.rounding import rounding
-from tests.configurations import random_parameters, random_samples
+from tests.configurations import gateware_parameters, random_parameters, random_samples
 
 SEEDS = range(30)
 
@@ -213,7 +213,7 @@ def test_bits_of_a_bound() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_operands_at_their_extremes_stay_in_format(seed: int) -> None:
     """The largest sums, products and increments that operands in range can give fit their width."""
-    p = random_parameters(seed)
+    p = gateware_parameters(seed)
     formats, g = Formats.of(p), p.draw_fraction_bits
 
     def fits(value: int, bits: int) -> bool:
@@ -252,7 +252,7 @@ def test_operands_at_their_extremes_stay_in_format(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_formats_are_no_wider_than_needed(seed: int) -> None:
     """The bound of the sum is reached but for the two LSBs that section 2 allows for the bias."""
-    p = random_parameters(seed)
+    p = gateware_parameters(seed)
     g = p.draw_fraction_bits
     bias = p.bias_max >> (p.bias_fraction_bits - g)
     largest = max(p.layers[:-1]) * p.activation_max * (1 << g) + bias
@@ -278,7 +278,7 @@ def test_layout_is_the_contracts(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_probe_columns_pack_without_gaps(seed: int) -> None:
-    p = random_parameters(seed)
+    p = gateware_parameters(seed)
     table = probe_table(p)
     names = [probe.name for probe in table]
     assert len(set(names)) == len(names)

@@ -13,7 +13,7 @@ from golden.oracle import Oracle
 from golden.state import State
 from sim.data import load_digits
 from sim.lockstep import Stimulus, cosim, lockstep
-from tests.configurations import random_parameters, random_samples
+from tests.configurations import gateware_parameters, random_samples
 
 SAMPLES = 10
 
@@ -24,7 +24,7 @@ VERILATOR_SEEDS = range(0, 30, 5)
 
 def configuration(seed: int) -> tuple[Parameters, Stimulus]:
     """Return a random network, and samples to train on and to evaluate, the second one blank."""
-    parameters = random_parameters(seed).replace(input_dropout_bits=0)
+    parameters = gateware_parameters(seed)
     pixels, labels = random_samples(parameters, seed, SAMPLES)
     pixels[1] = 0
     rng = np.random.default_rng(seed)
