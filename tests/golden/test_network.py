@@ -12,6 +12,7 @@ from golden import Parameters
 from golden.layout import Layout
 from golden.network import CHUNK, Network
 from golden.oracle import Oracle
+from golden.parameters import named_configurations
 from golden.plan import Plan, fits_16_bits
 from golden.state import State
 from tests.configurations import gateware_parameters, random_parameters, random_samples
@@ -206,6 +207,11 @@ def test_equals_the_oracle_at_the_edge_of_16_bits(edge: str, sources: int) -> No
     assert (fits_16_bits(inside), fits_16_bits(beyond)) == (True, False)
     for seed, parameters in enumerate((inside, beyond)):
         compare_extremes_with_oracle(parameters, seed)
+
+
+@pytest.mark.parametrize("name", named_configurations())
+def test_shipped_configurations_run_in_16_bits(name: str) -> None:
+    assert fits_16_bits(Parameters.named(name))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
