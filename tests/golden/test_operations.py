@@ -204,7 +204,8 @@ def test_counting_changes_nothing(seed: int) -> None:
     for image, label in zip(pixels.tolist(), labels.tolist(), strict=True):
         assert counting.sample(image, label) == plain.sample(image, label)
         assert counting.digest() == plain.digest()
-    assert all(tally.multiplications == 0 for tally in counting.tallies.values())
+    if "none" not in {p.connect, p.quantizer}:
+        assert all(tally.multiplications == 0 for tally in counting.tallies.values())
     assert counting.tallies["forward"].additions > 0
 
 
@@ -217,7 +218,8 @@ def test_batch_is_counted_too(seed: int) -> None:
     predictions = plain.batch(pixels.tolist(), labels.tolist())
     assert counting.batch(pixels.tolist(), labels.tolist()) == predictions
     assert counting.digest() == plain.digest()
-    assert all(tally.multiplications == 0 for tally in tallies.values())
+    if "none" not in {p.connect, p.quantizer}:
+        assert all(tally.multiplications == 0 for tally in tallies.values())
     # Every weight is read once for the whole batch, and if some delta is not 0 once more.
     weights = sum(a * b for a, b in zip(p.layers, p.layers[1:], strict=False))
     assert tallies["forward"].weight_bits_read == weights * p.weight_bits
