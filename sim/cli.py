@@ -1,6 +1,7 @@
 """The command line, ``nomul``."""
 
 import functools
+import importlib
 import os
 import signal
 import sys
@@ -44,7 +45,7 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
             else:
                 name = Path(config).stem if config.endswith(".toml") else config
             output = output or Path("nomul-out") / f"{command}-{name}"
-            setup = _commands().Setup.of(config, parameters, output, data, state)
+            setup = _command("common").Setup.of(config, parameters, output, data, state)
             function(setup, **options)
 
         options = [
@@ -90,11 +91,13 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
     return decorate
 
 
-def _commands() -> Any:
-    # Numba, Amaranth and cocotb take a second to load, which --help and a typing error do not need.
-    from sim import commands  # noqa: PLC0415
+def _command(name: str) -> Any:
+    """Return the module of a command.
 
-    return commands
+    Numba, Amaranth, cocotb and Matplotlib take a second to load, which --help and a typing error
+    do not need.
+    """
+    return importlib.import_module(f"sim.commands.{name}")
 
 
 def _examples(*lines: str) -> str:
@@ -168,7 +171,7 @@ def cosim(setup: Any, **options: Any) -> None:
     The first difference ends the run; it is told in the algorithm's words, with the clocks around
     it as a waveform file and the command that replays it.
     """
-    _commands().cosim(setup, **options)
+    _command("cosim").cosim(setup, **options)
 
 
 @cli.command(
@@ -205,7 +208,7 @@ def train(setup: Any, **options: Any) -> None:
     done, a report, and a checkpoint after each epoch, from which --resume goes on. The validation
     and test errors are those of exact inference: the weights themselves, without draws.
     """
-    _commands().train_network(setup, **options)
+    _command("train").train_network(setup, **options)
 
 
 def _draws(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
@@ -242,7 +245,7 @@ def evaluate(setup: Any, draws: list[int], samples: int | None) -> None:
     that can be drawn. Exact: the weights themselves, bit by bit. Pow2: the weights themselves,
     inputs rounded to powers of two.
     """
-    _commands().evaluate(setup, draws=draws, samples=samples)
+    _command("evaluate").evaluate(setup, draws=draws, samples=samples)
 
 
 @cli.command(
@@ -258,7 +261,7 @@ def generate(setup: Any, probes: bool) -> None:
 
     The memories start at the state: the seeded one, or one that was trained before.
     """
-    _commands().generate(setup, probes=probes)
+    _command("generate").generate(setup, probes=probes)
 
 
 @cli.command(
@@ -286,10 +289,7 @@ def count(setup: Any, samples: int) -> None:
     Beside it stand the multiplications of the published method on the same network and on the
     paper's own, counted as a floating-point step executes.
     """
-    # Numba takes a second to load, which --help and a typing error do not need.
-    from sim.operations import count_operations  # noqa: PLC0415
-
-    count_operations(setup, samples=samples)
+    _command("count").count_operations(setup, samples=samples)
 
 
 @cli.group()
@@ -319,7 +319,7 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
     differs in their configurations and of what they reached, and writes it as CSV, with the error
     curves of all in one figure.
     """
-    _commands().compare(runs, output)
+    _command("compare").compare(runs, output)
 
 
 @experiment.command(
@@ -417,7 +417,7 @@ def doctor() -> None:
 
     Exits with 1 if ``nomul cosim`` cannot run.
     """
-    if not _commands().doctor():
+    if not _command("doctor").doctor():
         raise SystemExit(1)
 
 

@@ -13,7 +13,7 @@ from golden.network import Network
 from golden.parameters import Parameters, named_configurations
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.state import State
-from sim.commands import default_epochs
+from sim.commands.common import default_epochs
 from sim.data import load_digits
 from sim.training import exact_error, train
 

@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from golden.files import replace_file
 from golden.parameters import Parameters
 from sim.data import load
 from sim.experiment.columns import COLUMNS
 from sim.experiment.report import Experiment, Measured, MeasuredStudy, to_csv, to_markdown
-from sim.experiment.runner import open_folder, read_json, run_all, write_whole
+from sim.experiment.runner import open_folder, read_json, run_all
 from sim.experiment.runs import AnyRun, FloatRun, Images, IntegerRun, check_torch
 from sim.experiment.studies import QUICK, STUDIES, natural_epochs, with_epochs, with_seed
 
@@ -99,15 +100,15 @@ def paper_mnist(
         ),
         floats=tuple(read_json(path) for path in sorted((output / "float").glob("*.json"))),
     )
-    write_whole(output / "results.csv", to_csv(experiment))
+    replace_file(output / "results.csv", to_csv(experiment).encode())
     markdown = to_markdown(experiment)
-    write_whole(output / "results.md", markdown)
+    replace_file(output / "results.md", markdown.encode())
     with console.status("draw the figures"):
         # Matplotlib takes a second to load, which the worker processes do not need.
         from sim.experiment.figures import draw_all  # noqa: PLC0415
 
         for name, content in draw_all(experiment):
-            write_whole(output / name, content)
+            replace_file(output / name, content)
     console.print(markdown, soft_wrap=True, markup=False)
     console.print(f"output: {output.absolute()}", soft_wrap=True)
 

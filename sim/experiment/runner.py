@@ -10,6 +10,7 @@ from ctypes import c_double
 from pathlib import Path
 from typing import Any
 
+from golden.files import replace_file
 from sim.experiment.runs import AnyRun
 from sim.output import MARKER
 
@@ -43,16 +44,6 @@ def open_folder(path: Path, command: str) -> None:
     for name in ("runs", "float"):
         (path / name).mkdir(parents=True, exist_ok=True)
     marker.write_text(f"{command}\n", encoding="utf-8")
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Result:
@@ -165,6 +156,6 @@ def _execute(number: int, run: AnyRun) -> Result:
 
     folder: Path = _worker["folder"]
     result = {"run": run.identity(), **run.execute(_worker["data"], folder, report)}
-    write_whole(folder / run.file, json.dumps(result, indent=1) + "\n")
+    replace_file(folder / run.file, (json.dumps(result, indent=1) + "\n").encode())
     report(run.epochs)
     return result

@@ -23,7 +23,8 @@ from golden.probes import probe_table
 from golden.state import State
 from hdl.verilog import Generated, generate
 from sim.cli import cli
-from sim.commands import default_epochs, dense_equivalent
+from sim.commands.common import default_epochs
+from sim.commands.cosim import dense_equivalent
 from sim.data import load_digits
 from sim.divergence import WINDOW_FILE, DivergenceError
 from sim.training import exact_error

@@ -20,7 +20,7 @@ from golden import Parameters
 from golden.checkpoint import Checkpoint
 from golden.network import Network
 from sim.cli import cli
-from sim.commands import Interrupted
+from sim.commands.common import Interrupted
 from sim.data import load_digits
 from sim.run_folder import Run, RunError, training_in
 from sim.training import Epoch, train
@@ -216,7 +216,7 @@ def test_interrupted_before_the_first_epoch(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sim.commands.compile_kernels", interrupt)
+        patch.setattr("sim.commands.train.compile_kernels", interrupt)
         with pytest.raises(Interrupted, match="interrupted, 0 of 5 epochs are done"):
             run_train("--config", "net.toml", "--epochs", str(EPOCHS), "--output", "run")
     run_train("--resume", "--output", "run")
@@ -333,13 +333,13 @@ def test_validation(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test error is measured once, at the end; a resumed run holds back the same images."""
     digits = load_digits(8)
     measured = []
-    exact_error = sim.commands.exact_error
+    exact_error = sim.commands.train.exact_error
 
     def measure(*arguments: object) -> float:
         measured.append(arguments)
         return exact_error(*arguments)
 
-    monkeypatch.setattr("sim.commands.exact_error", measure)
+    monkeypatch.setattr("sim.commands.train.exact_error", measure)
     monkeypatch.setattr("sim.training.exact_error", measure)
     options = ["--config", "net.toml", "--validation", "400"]
     run_train(*options, "--epochs", "2", "--output", "run")

@@ -1,20 +1,11 @@
 """What ``nomul count`` does: the operations of training, by sample and phase."""
 
 import csv
-import json
 from collections.abc import Collection
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from golden.network import Network
@@ -22,7 +13,15 @@ from golden.operations import PHASES, CountingOracle, Tally
 from golden.oracle import Phase
 from golden.parameters import Parameters
 from golden.state import State
-from sim.commands import Setup, console
+from sim.commands.common import (
+    Setup,
+    console,
+    sample_bars,
+    say_output,
+    show_samples,
+    versions,
+    write_json,
+)
 from sim.data import Dataset, load
 from sim.output import output_folder
 from sim.published import PAPER_BATCH, PAPER_LAYERS, PAPER_MULTIPLICATIONS, count_published
@@ -68,6 +67,7 @@ def count_operations(setup: Setup, *, samples: int) -> None:
         console.print(_multiplications_table(p.layers, published, totals, samples))
         report: dict[str, Any] = {
             "command": ["nomul", "count", *setup.arguments(), "--samples", str(samples)],
+            "versions": versions(),
             "parameters": p.to_dict(),
             "samples": samples,
             # A sample without output deltas has no update, and writes no weight.
@@ -86,22 +86,10 @@ def count_operations(setup: Setup, *, samples: int) -> None:
                 for (layers, few, norm), tallies in published.items()
             ],
         }
-        text = json.dumps(report, indent=2) + "\n"
-        (folder / "operations.json").write_text(text, encoding="utf-8")
+        write_json(report, folder / "operations.json")
         _save_csv(counts, folder / "operations.csv")
         (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
-    console.print(f"output: {setup.output.absolute()}", soft_wrap=True)
-
-
-def _bars() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    say_output(setup.output)
 
 
 def _count_samples(
@@ -116,8 +104,8 @@ def _count_samples(
     pixels, labels = dataset.train_pixels[:samples], dataset.train_labels[:samples]
     size = 1 << parameters.batch_bits
     counts = []
-    with _bars() as bars:
-        task = bars.add_task("count", total=samples)
+    with sample_bars() as bars:
+        task = bars.add_task("count", total=samples, rate="")
         oracle = CountingOracle(parameters, state)
         for first in range(0, samples, size):
             tallies = oracle.restart()
@@ -127,7 +115,7 @@ def _count_samples(
             else:
                 oracle.sample(images[0], int(classes[0]))
             counts.append((first, tallies))
-            bars.advance(task, len(images))
+            show_samples(bars, task, first + len(images))
     with console.status("the same with the fast model"):
         network = Network(parameters, state.copy())
         network.train(pixels, labels)
@@ -142,8 +130,8 @@ def _count_published(
 ) -> dict[tuple[tuple[int, ...], bool, bool], Tallies]:
     """Count each network, with and without batch normalization, by both methods."""
     counts = {}
-    with _bars() as bars:
-        task = bars.add_task("published method", total=4 * len(networks))
+    with sample_bars() as bars:
+        task = bars.add_task("published method", total=4 * len(networks), rate="")
         for layers in networks:
             for few, norm in PAPER_MULTIPLICATIONS:
                 counts[layers, few, norm] = count_published(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import sim.operations
+import sim.commands.count
 from golden import Parameters
 from golden.checkpoint import Checkpoint
 from golden.network import Network
@@ -95,8 +95,8 @@ def test_multiplications_are_told(
 
         samples = 0
 
-    monkeypatch.setattr(sim.operations, "CountingOracle", Faulty)
-    monkeypatch.setattr(sim.operations, "_count_published", lambda networks: {})
+    monkeypatch.setattr(sim.commands.count, "CountingOracle", Faulty)
+    monkeypatch.setattr(sim.commands.count, "_count_published", lambda networks: {})
     report = count("--samples", "8")
     assert report["totals"]["loss"]["multiplications"] == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if "multiplications  " in line]
@@ -108,7 +108,7 @@ def test_other_execution_than_the_model_is_told(monkeypatch: pytest.MonkeyPatch)
         def _scaled(self, d: int, x: int, e: int | None) -> int:
             return super()._scaled(d, x, e) + 64
 
-    monkeypatch.setattr(sim.operations, "CountingOracle", Faulty)
+    monkeypatch.setattr(sim.commands.count, "CountingOracle", Faulty)
     with pytest.raises(RuntimeError, match="the counted execution and the functional model differ"):
         count("--samples", "3")
     assert list(Path("nomul-out").iterdir()) == []
