@@ -39,6 +39,8 @@ class Formats:
         exponent_bits: Unsigned exponent ``e`` of the quantizer, ``0 .. A``.
         increment_bits: Weight or bias increment ``((d << e) + r) >> K``.
         delta_bits: A delta memory word: the wider of output and hidden delta.
+        gradient_bits: Golden model only: ``G``, the sum over a minibatch of delta times quantized
+            input (contract, section 12).
     """
 
     sum_bits: int
@@ -48,6 +50,7 @@ class Formats:
     exponent_bits: int
     increment_bits: int
     delta_bits: int
+    gradient_bits: int
 
     @classmethod
     def of(cls, parameters: Parameters) -> Self:
@@ -66,6 +69,10 @@ class Formats:
         # The largest left shift and the smallest K of any layer; + 1 for the rounding.
         weight_increment = max((delta_max << p.activation_bits >> k) + 1 for k in p.update_shifts)
         bias_increment = (delta_max >> p.bias_shift) + 1
+        factor_max = p.activation_max
+        if p.quantizer != "none":
+            # The largest activation rounds up to 2**A.
+            factor_max = 1 << min(p.activation_bits, p.max_exponent)
         return cls(
             sum_bits=signed_bits(max(sums)),
             logit_bits=signed_bits((sums[-1] >> (p.activation_shifts[-1] + g)) + 1),
@@ -74,4 +81,5 @@ class Formats:
             exponent_bits=unsigned_bits(p.activation_bits),
             increment_bits=signed_bits(max(weight_increment, bias_increment)),
             delta_bits=max(p.output_delta_bits, p.hidden_delta_bits if p.depth > 1 else 0),
+            gradient_bits=signed_bits((delta_max * factor_max) << p.batch_bits),
         )

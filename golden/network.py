@@ -15,7 +15,9 @@ from golden.inference import (
     predict_fixed_wide,
     predict_sampled,
 )
+from golden.minibatch import BatchScratch, train_batches
 from golden.online import Scratch, train
+from golden.packed import PackedScratch, fits, train_packed
 from golden.parameters import Parameters
 from golden.plan import Int64Array, Plan
 from golden.state import State
@@ -34,9 +36,9 @@ class TrainResult:
     Attributes:
         predictions: Predicted classes, before learning from the sample, int64, shape (n,).
         trained: Whether any output delta was not 0, so that the sample changed the weights, bool,
-            shape (n,).
-        losses: Squared hinge loss before learning from the sample, int64, shape (n,): the sum of
-            squares of its output deltas (contract, section 7), in squared logit LSBs.
+            shape (n,). (In a minibatch the others learn from its draw, but add nothing.)
+        losses: Squared hinge loss before learning from the sample, the sum of the squares of its
+            output deltas, in squared logit LSBs, int64, shape (n,).
     """
 
     predictions: Int64Array
@@ -45,7 +47,7 @@ class TrainResult:
 
 
 class Network:
-    """A network that learns from one sample at a time, in the order given.
+    """A network that learns from samples in the order given, one by one or in minibatches.
 
     Attributes:
         parameters: The network's parameters.
@@ -63,6 +65,12 @@ class Network:
         self.state.check(parameters)
         self._plan = Plan.of(parameters)
         self._scratch = Scratch.of(parameters)
+        self._kernel: Callable[..., None] = train
+        self._kernel_scratch: Scratch | BatchScratch | PackedScratch = self._scratch
+        if parameters.batch_bits > 0 and fits(parameters):
+            self._kernel, self._kernel_scratch = train_packed, PackedScratch.of(parameters)
+        elif parameters.batch_bits > 0:
+            self._kernel, self._kernel_scratch = train_batches, BatchScratch.of(parameters)
 
     def train(
         self,
@@ -71,7 +79,10 @@ class Network:
         rate_shift: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> TrainResult:
-        """Learn from samples, online and in order (contract, sections 6 to 10).
+        """Learn from samples in order, online or in batches (contract, sections 6 to 12).
+
+        With ``batch_bits > 0`` the first ``2**batch_bits`` samples of a call are its first batch
+        and so on; the last batch takes what is left.
 
         Args:
             pixels: Integers in ``0 .. 2**A - 1``, shape (n, n_0).
@@ -93,15 +104,15 @@ class Network:
         state = self.state
         predictions = np.empty(len(pixels), np.int64)
         losses = np.empty(len(pixels), np.int64)
-        for part in _chunks(len(pixels), progress):
-            train(
+        for part in _chunks(len(pixels), progress, max(CHUNK, 1 << self.parameters.batch_bits)):
+            self._kernel(
                 self._plan,
                 state.weights,
                 state.biases,
                 state.draw,
                 state.update,
                 state.dropout,
-                self._scratch,
+                self._kernel_scratch,
                 pixels[part],
                 labels[part],
                 rate_shift,

@@ -94,6 +94,24 @@ def random_parameters(seed: int) -> Parameters:
     return p.replace(**changes)
 
 
+def minibatch_parameters(seed: int) -> Parameters:
+    """Return a random network that learns in batches of 2 to 128, by all of section 11."""
+    rng = random.Random(f"minibatch {seed}")
+    p = random_parameters(seed)
+    batch_bits = rng.choice((1, 1, 2, 3, 4, 5, 6, 7))
+    connect = rng.choice((p.connect, p.connect, "none"))
+    min_exponent = rng.choice((0, 0, rng.randint(0, p.activation_bits)))
+    return p.replace(
+        connect=connect,
+        draw_steps=1 if connect == "none" else p.draw_steps,
+        quantizer=rng.choice((p.quantizer, p.quantizer, "none")),
+        min_exponent=min_exponent,
+        max_exponent=rng.choice((16, 16, rng.randint(min_exponent, 16))),
+        update_shifts=tuple(min(31, k + batch_bits) for k in p.update_shifts),
+        batch_bits=batch_bits,
+    )
+
+
 def random_samples(
     parameters: Parameters, seed: int, n: int
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:

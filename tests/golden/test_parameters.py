@@ -21,7 +21,12 @@ from golden.parameters import named_configurations
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.quantize import nearest
 from golden.rounding import rounding
-from tests.configurations import gateware_parameters, random_parameters, random_samples
+from tests.configurations import (
+    gateware_parameters,
+    minibatch_parameters,
+    random_parameters,
+    random_samples,
+)
 
 SEEDS = range(30)
 
@@ -247,6 +252,20 @@ def test_operands_at_their_extremes_stay_in_format(seed: int) -> None:
                     assert fits(step, formats.increment_bits)
                 assert fits(bias_increment(delta, p.bias_shift), formats.increment_bits)
     assert nearest(p.activation_max) < 1 << formats.exponent_bits
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_gradients_of_a_batch_at_their_extremes_stay_in_format(seed: int) -> None:
+    """The bound is the largest delta times the largest quantized input, for every sample."""
+    p = minibatch_parameters(seed).replace(min_exponent=0)
+    delta = max(p.output_delta_max, p.hidden_delta_max if p.depth > 1 else 0)
+    if p.quantizer == "none":
+        factor = p.activation_max
+    else:
+        factor = 2 ** min(nearest(p.activation_max), p.max_exponent)
+    largest = sum(delta * factor for _ in range(2**p.batch_bits))
+    bits = Formats.of(p).gradient_bits
+    assert 2 ** (bits - 2) <= largest < 2 ** (bits - 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
