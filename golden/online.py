@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from golden.aligned import aligned_zeros
 from golden.connect import ternary
 from golden.gradient import bias_increment, folded, hidden_delta
 from golden.jit import jit, part
@@ -27,7 +28,6 @@ from golden.quantize import nearest, stochastic
 from golden.random_source import low_bits, next_state, top_bits
 from golden.relu import relu
 from golden.rounding import rounding
-from golden.state import aligned_zeros
 from golden.update import clip
 
 

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from golden.aligned import aligned_zeros
 from golden.formats import Formats
 from golden.gradient import bias_increment, hidden_delta
 from golden.jit import jit, part, unit
@@ -32,7 +33,6 @@ from golden.vector import (
     ROWS,
     Int16Array,
     Int32Array,
-    aligned,
     backward_product,
     columns,
     forward_product,
@@ -135,24 +135,26 @@ class PackedScratch(NamedTuple):
         most = padded(max(inputs, lanes), _ALIGNMENT)
         return cls(
             batch=np.array([batch], np.int64),
-            inputs=aligned((p.depth, groups, inputs, width), np.int16),
-            input_pairs=aligned((groups, inputs // 2, width), np.int32),
+            inputs=aligned_zeros((p.depth, groups, inputs, width), np.int16),
+            input_pairs=aligned_zeros((groups, inputs // 2, width), np.int32),
             live=np.zeros(inputs, np.bool_),
-            drawn_pairs=aligned((inputs // 2, lanes + ROWS), np.int32),
-            drawn=aligned(
+            drawn_pairs=aligned_zeros((inputs // 2, lanes + ROWS), np.int32),
+            drawn=aligned_zeros(
                 (sum(padded(size, _ALIGNMENT) for size in p.layers[1:-1]), blocks, lanes), np.int16
             ),
-            start=aligned((most,), np.int32),
-            zero=aligned((most,), np.int32),
-            sums=aligned((groups, lanes, width), np.int32),
+            start=aligned_zeros((most,), np.int32),
+            zero=aligned_zeros((most,), np.int32),
+            sums=aligned_zeros((groups, lanes, width), np.int32),
             logits=np.zeros((groups * width, p.layers[-1]), np.int64),
-            partial=aligned((groups, most, width), np.int32),
-            delta=aligned((p.depth, groups, blocks * lanes, width), np.int16),
-            delta_pairs=aligned((groups, blocks * lanes // 2, width), np.int32),
-            delta_samples=aligned((blocks * lanes // tile, groups * width // 2, tile), np.int32),
-            factors=aligned((most, groups * width), np.int16),
-            gradient=aligned((_GRADIENT_ROWS, lanes), np.int32),
-            random=aligned((_GRADIENT_ROWS, lanes), np.int32),
+            partial=aligned_zeros((groups, most, width), np.int32),
+            delta=aligned_zeros((p.depth, groups, blocks * lanes, width), np.int16),
+            delta_pairs=aligned_zeros((groups, blocks * lanes // 2, width), np.int32),
+            delta_samples=aligned_zeros(
+                (blocks * lanes // tile, groups * width // 2, tile), np.int32
+            ),
+            factors=aligned_zeros((most, groups * width), np.int16),
+            gradient=aligned_zeros((_GRADIENT_ROWS, lanes), np.int32),
+            random=aligned_zeros((_GRADIENT_ROWS, lanes), np.int32),
             by_source=np.zeros(p.random_sources, np.int32),
         )
 

@@ -1,31 +1,17 @@
 """All that a trainer remembers from one sample to the next (contract, sections 3, 4 and 10)."""
 
 import hashlib
-import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from golden.aligned import aligned_zeros
 from golden.jit import jit
 from golden.layout import Layout
 from golden.parameters import Parameters
 from golden.random_source import next_state, seeded_states
-
-_CACHE_LINE = 64  # bytes
-
-
-def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return zeros that begin at a cache line, for arrays that are walked by whole vectors.
-
-    A vector register is as long as a cache line, so that from any other address every access
-    would touch two lines.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    buffer = np.zeros(size + _CACHE_LINE, np.uint8)
-    start = -buffer.ctypes.data % _CACHE_LINE
-    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 @jit

@@ -53,14 +53,6 @@ def padded(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> npt.NDArray[Any]:
-    """Return zeros that start on a cache line, so that no vector is split between two."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 def _dot(builder: ir.IRBuilder, total: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
     """Add the products of two vectors of pairs to a vector of words."""
     wide = ir.VectorType(_i32, 2 * LANES)

@@ -1,11 +1,7 @@
 """All golden models on the same samples: SHA-256 of all state after 1, 2, 10 and 100 of them."""
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +13,7 @@ from golden.oracle import Oracle
 from golden.parameters import Parameters
 from golden.state import State
 from tests.configurations import gateware_parameters, random_samples
+from tests.uncompiled import run_uncompiled
 
 SEEDS = range(200, 220)
 STOPS = (1, 2, 10, 100)
@@ -66,22 +63,11 @@ def naive(parameters: Parameters, seed: int) -> list[str]:
 def uncompiled() -> list[list[str]]:
     """Return the functional model's digests of every seed with the compiler disabled."""
     program = (
-        "import numba\n"
         "from tests.configurations import gateware_parameters\n"
         "from tests.golden.test_agreement import SEEDS, functional\n"
-        "assert numba.config.DISABLE_JIT\n"
         "for seed in SEEDS: print(*functional(gateware_parameters(seed), seed))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [line.split() for line in done.stdout.splitlines()]
+    return [line.split() for line in run_uncompiled(program).splitlines()]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -1,10 +1,5 @@
 """The inference rules against the oracle; and the exact one without a multiplier."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,6 +11,7 @@ from golden.network import CHUNK, MAX_DRAWS, Network
 from golden.oracle import Oracle
 from golden.state import State
 from tests.configurations import random_parameters, random_samples
+from tests.uncompiled import run_uncompiled
 
 SEEDS = range(48)
 SAMPLES = 3
@@ -90,20 +86,10 @@ def test_equals_the_oracle(seed: int) -> None:
 def test_equals_the_oracle_without_compiler() -> None:
     program = (
         "from tests.golden.test_inference import compare_with_oracle\n"
-        "import numba\n"
-        "assert numba.config.DISABLE_JIT\n"
         "for seed in range(12): compare_with_oracle(seed)\n"
         "print('compared')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "compared\n"), done.stderr
+    assert run_uncompiled(program) == "compared\n"
 
 
 def test_random_configurations_cover_the_rules() -> None:

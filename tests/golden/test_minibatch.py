@@ -1,9 +1,5 @@
 """Minibatch training, plain and packed, against the oracle, word for word after every batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +13,7 @@ from golden.network import CHUNK, Network
 from golden.oracle import Oracle
 from golden.packed import PackedScratch, fits
 from tests.configurations import minibatch_parameters, random_samples
+from tests.uncompiled import run_uncompiled
 
 SEEDS = range(60)
 
@@ -241,18 +238,8 @@ def test_equals_the_oracle_without_compiler() -> None:
     program = (
         "from tests.golden.test_minibatch import compare_with_oracle\n"
         "from tests.configurations import minibatch_parameters\n"
-        "import numba\n"
-        "assert numba.config.DISABLE_JIT\n"
         "seeds = [s for s in range(40) if minibatch_parameters(s).batch_bits <= 2]\n"
         "for seed in seeds: compare_with_oracle(minibatch_parameters(seed), seed)\n"
         "print('compared', len(seeds) > 5)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.stdout, done.stderr) == ("compared True\n", "")
+    assert run_uncompiled(program) == "compared True\n"

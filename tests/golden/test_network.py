@@ -1,10 +1,5 @@
 """The functional model against the oracle, word for word after every sample."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,6 +11,7 @@ from golden.parameters import named_configurations
 from golden.plan import Plan, fits_16_bits
 from golden.state import State
 from tests.configurations import gateware_parameters, random_parameters, random_samples
+from tests.uncompiled import run_uncompiled
 
 SEEDS = range(60)
 SAMPLES = 8
@@ -237,21 +233,11 @@ def test_equals_the_oracle_without_compiler() -> None:
     """An overflow of a 16-bit lane would be an error here."""
     program = (
         "from tests.golden.test_network import *\n"
-        "import numba\n"
-        "assert numba.config.DISABLE_JIT\n"
         "for seed in SEEDS: compare_with_oracle(random_parameters(seed), seed)\n"
         "for edge in EDGES: compare_extremes_with_oracle(edge_parameters(edge, 1)[0], 1)\n"
         "print('compared', len(SEEDS))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, f"compared {len(SEEDS)}\n"), done.stderr
+    assert run_uncompiled(program) == f"compared {len(SEEDS)}\n"
 
 
 @pytest.mark.parametrize("seed", range(8))

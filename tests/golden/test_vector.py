@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from golden.aligned import aligned_zeros
 from golden.vector import (
     LANES,
     PEAK_PRODUCTS,
     ROWS,
-    aligned,
     backward_product,
     columns,
     forward_product,
@@ -45,14 +45,14 @@ def halves(rng: np.random.Generator, *shape: int) -> npt.NDArray[np.int16]:
     """Return random 16-bit integers in aligned memory, half of them extremes."""
     values = rng.integers(-(2**15), 2**15, shape)
     extremes = rng.choice([-(2**15), 2**15 - 1, -1, 0], shape)
-    memory = aligned(shape, np.int16)
+    memory = aligned_zeros(shape, np.int16)
     memory[...] = np.where(rng.random(shape) < 0.5, values, extremes)
     return memory
 
 
 def paired(first_second: npt.NDArray[np.int16]) -> npt.NDArray[np.int32]:
     """Return pairs of rows, shape (..., rows / 2, columns), as words."""
-    memory = aligned((*first_second.shape[:-2], first_second.shape[-2] // 2,
+    memory = aligned_zeros((*first_second.shape[:-2], first_second.shape[-2] // 2,
                       first_second.shape[-1]), np.int32)  # fmt: skip
     first, second = first_second[..., 0::2, :], first_second[..., 1::2, :]
     memory[...] = (first.astype(np.int32) & 0xFFFF) | (second.astype(np.int32) << 16)
@@ -65,7 +65,7 @@ def wrapped(values: Int64Array) -> npt.NDArray[np.int32]:
 
 
 def starts(rng: np.random.Generator, rows: int) -> npt.NDArray[np.int32]:
-    memory = aligned((rows,), np.int32)
+    memory = aligned_zeros((rows,), np.int32)
     memory[:] = rng.integers(-(2**31), 2**31, rows)
     return memory
 
@@ -104,7 +104,7 @@ def test_forward_product(groups: int, width: int, rows: int, pairs: int, seed: i
     rng = np.random.default_rng(seed)
     drawn = halves(rng, 2 * pairs + 4, rows + 3)
     inputs = halves(rng, groups, 2 * pairs + 2, width)
-    start, sums = starts(rng, rows + 1), aligned((groups, rows, width), np.int32)
+    start, sums = starts(rng, rows + 1), aligned_zeros((groups, rows, width), np.int32)
     run_forward_product(paired(drawn), start, paired(inputs), sums, pairs)
     left, right = (a.astype(np.int64) for a in (drawn[: 2 * pairs, :rows], inputs[:, : 2 * pairs]))
     expected = start[:rows, None] + left.T @ right
@@ -118,7 +118,7 @@ def test_backward_product(groups: int, width: int, rows: int, pairs: int, seed: 
     first, blocks, lanes = 3, 3, 2 * pairs + 2
     drawn = halves(rng, first + rows, blocks, lanes)
     deltas = halves(rng, groups, 4 * pairs + 2, width)
-    start, partial = starts(rng, rows), aligned((groups, rows + ROWS, width), np.int32)
+    start, partial = starts(rng, rows), aligned_zeros((groups, rows + ROWS, width), np.int32)
     inputs = rows - 1
     run_backward_product(drawn, first, start, paired(deltas), partial, inputs, 2 * pairs)
     left = drawn.reshape(first + rows, -1)[first:, : 4 * pairs].astype(np.int64)
@@ -134,7 +134,7 @@ def test_gradient_product(tiles: int, width: int, rows: int, pairs: int, seed: i
     first, first_tile = 5, 1
     factors = halves(rng, first + rows, 2 * pairs + 6)
     deltas = halves(rng, first_tile + tiles, 2 * pairs + 2, width)
-    start, gradient = starts(rng, rows), aligned((rows + ROWS, tiles * width), np.int32)
+    start, gradient = starts(rng, rows), aligned_zeros((rows + ROWS, tiles * width), np.int32)
     run_gradient_product(
         factors, first, start, paired(deltas), first_tile, gradient, rows - 1, pairs
     )
@@ -185,7 +185,7 @@ def test_shapes() -> None:
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 7)])
 @pytest.mark.parametrize("dtype", [np.int16, np.int32])
 def test_aligned_memory(shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    memory = aligned(shape, dtype)
+    memory = aligned_zeros(shape, dtype)
     assert memory.shape == shape
     assert memory.dtype == dtype
     assert memory.ctypes.data % 64 == 0
