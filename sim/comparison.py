@@ -96,12 +96,9 @@ def to_csv(rows: Sequence[Row]) -> str:
     return file.getvalue()
 
 
-def to_table(rows: Sequence[Row]) -> Table:
-    """Return the rows as a table for people; ``@`` names the epoch of the best validation error."""
-    settings = list(rows[0])[1 : list(rows[0]).index("epochs")]
+def results_table(rows: Sequence[Row]) -> Table:
+    """Return what the runs reached; ``@`` names the epoch of the best validation error."""
     table = Table("run", box=SIMPLE)
-    for name in settings:
-        table.add_column(name.replace("_", " "), overflow="fold")
     for heading in ("epochs", "best val.", "last val.", "test", "samples/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
@@ -112,13 +109,20 @@ def to_table(rows: Sequence[Row]) -> Table:
         rate = row["samples_per_second"]
         table.add_row(
             row["run"],
-            *(_setting(row[name]) for name in settings),
             str(epochs) if epochs == in_all else f"{epochs}/{in_all}",
             best,
             _percent(row["last_validation_error"]),
             _percent(row["test_error"]),
             "-" if rate is None else f"{rate:,.0f}",
         )
+    return table
+
+
+def settings_table(rows: Sequence[Row]) -> Table:
+    """Return the settings that differ, one below the other, a column for each run."""
+    table = Table("setting", *(row["run"] for row in rows), box=SIMPLE)
+    for name in list(rows[0])[1 : list(rows[0]).index("epochs")]:
+        table.add_row(name, *(_setting(row[name]) for row in rows))
     return table
 
 

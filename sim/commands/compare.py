@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sim.commands.common import console, say_output
-from sim.comparison import comparison, figure, to_csv, to_table
+from sim.comparison import comparison, figure, results_table, settings_table, to_csv
 from sim.curves import save_figure
 from sim.output import output_folder
 from sim.run_folder import Run
@@ -21,5 +21,8 @@ def compare(paths: Sequence[Path], output: Path) -> None:
     with output_folder(output, "experiment compare") as folder:
         (folder / "comparison.csv").write_text(to_csv(rows), encoding="utf-8")
         save_figure(figure(runs), folder, "comparison")
-    console.print(to_table(rows))
+    settings = settings_table(rows)
+    if settings.row_count:
+        console.print(settings)
+    console.print(results_table(rows))
     say_output(output)

@@ -47,7 +47,7 @@ def compare(*runs: Path, output: Path) -> list[dict[str, str]]:
 def test_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sim.commands.common.console.width", 140)
+    monkeypatch.setattr("sim.commands.common.console.width", 80)
     narrow, wide, short = (tmp_path / name for name in ("narrow", "wide", "short"))
     epochs = random_epochs(1, 6, validation=True)
     best = min(epochs, key=lambda epoch: epoch.held_back_error)
@@ -93,7 +93,8 @@ def test_comparison(
     table = capsys.readouterr().out
     for words in (
         "64,16,10",
-        "margin bits",
+        "margin_bits",
+        "narrow",
         f"{best.held_back_error:.2f} % @{best.epoch + 1}",
         "2/4",
         f"{last.test_error:.2f} %",
