@@ -6,13 +6,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: cosim test paper-test install dev icarus lint types clean
+.PHONY: cosim test bench paper-test install dev icarus lint types clean
 
 cosim: install
 	$(BIN)/nomul cosim
 
 test: dev icarus
 	$(BIN)/pytest -n $(JOBS)
+
+# The speed beside torch; DATA names a folder with MNIST.
+bench: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks.speed $(if $(DATA),--data $(DATA))
 
 # The float reference of the paper, which needs torch.
 paper-test: dev
