@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.interleave import Spread
 
-HEADINGS = ("ratio", "quartiles", "target", "what", "nomul", "peer", "", "unit")
+HEADINGS = ("ratio", "quartiles", "target", "what", "nomul", "peer", "peer is", "unit")
 
 
 def _plain(value: float) -> str:

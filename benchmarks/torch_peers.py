@@ -26,7 +26,7 @@ def use_one_thread() -> None:
     """Keep torch to one thread, and what would slow it down away from it.
 
     That is denormal numbers, and an allocator that gives the memory of the gradients back to the
-    system after each step: page faults would take two thirds of a step of batch 1.
+    system after each step: page faults took half of a step of batch 1 where it was tried.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
