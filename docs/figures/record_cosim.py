@@ -19,12 +19,14 @@ def record() -> str:
         os.environ["XDG_CACHE_HOME"] = cache
         from rich.console import Console  # noqa: PLC0415
 
-        from sim import cli, commands  # noqa: PLC0415
+        from sim import cli  # noqa: PLC0415
+        from sim.commands import common  # noqa: PLC0415
 
-        commands.console = Console(record=True, width=94, file=io.StringIO(), highlight=False)
+        # Before the module of the command takes it over.
+        common.console = Console(record=True, width=94, file=io.StringIO(), highlight=False)
         output = Path(cache) / "nomul-out" / "cosim-digits"
         cli.cli.main(["cosim", "--output", str(output)], standalone_mode=False)
-    picture = commands.console.export_svg(title="nomul cosim")
+    picture = common.console.export_svg(title="nomul cosim")
     # Where it ran says nothing.
     picture = picture.replace(cache, "~")
     # Without the web font: each line is fitted to its length with any monospaced one.
