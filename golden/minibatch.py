@@ -65,9 +65,9 @@ class BatchScratch(NamedTuple):
 
 @part
 def dropped(plan: Plan, value: int, dropout: npt.NDArray[np.uint64]) -> int:
-    """Return a training pixel after input dropout, which takes a word (section 11)."""
+    """Return a training pixel after input dropout; a live one takes a word (section 11)."""
     n = plan.input_dropout_bits
-    if n == 0:
+    if n == 0 or value == 0:
         return value
     word = dropout[0]
     dropout[0] = next_state(word, plan.random_width)

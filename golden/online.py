@@ -140,9 +140,10 @@ def list_pixels(
     for j in range(len(pixels)):
         value = np.int64(pixels[j])
         if n != 0 and train:
-            if top_bits(word, plan.random_width, n) == 0:
-                value = np.int64(0)
-            word = next_state(word, plan.random_width)
+            if value != 0:
+                if top_bits(word, plan.random_width, n) == 0:
+                    value = np.int64(0)
+                word = next_state(word, plan.random_width)
         elif n != 0:
             value -= value >> n
         # No branch, which the processor would guess wrong: a dead input's entry is overwritten.

@@ -288,7 +288,8 @@ class Oracle:
             return list(pixels)
         if not train:
             return [x - (x >> n) for x in pixels]
-        return [x if self._top(self._take(self.dropout)[0], n) != 0 else 0 for x in pixels]
+        live = [x != 0 and self._top(self._take(self.dropout)[0], n) != 0 for x in pixels]
+        return [x if kept else 0 for x, kept in zip(pixels, live, strict=True)]
 
     def sample(
         self, pixels: Sequence[int], label: int, train: bool = True, rate_shift: int = 0

@@ -181,10 +181,11 @@ def _show(
             inputs[0, g, j, b] = pixels[sample, j]
         if n != 0:
             for j in range(plan.sizes[0]):
-                word = dropout[0]
-                dropout[0] = next_state(word, random_width)
-                if top_bits(word, random_width, n) == 0:
-                    inputs[0, g, j, b] = 0
+                if inputs[0, g, j, b] != 0:
+                    word = dropout[0]
+                    dropout[0] = next_state(word, random_width)
+                    if top_bits(word, random_width, n) == 0:
+                        inputs[0, g, j, b] = 0
 
 
 @part

@@ -348,7 +348,7 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
 @click.option(
     "--studies",
     metavar="A,B,..",
-    help="Default: all. columns, quantizer, exponents, weight-bits, draw-bits, random-source, "
+    help="Default: all. columns, quantizer, exponents, weight-bits, draw-steps, draw-bits, random-source, "
     "update-bits.",
 )
 @click.option(

@@ -60,6 +60,11 @@ class Epoch:
         return error
 
 
+def default_epochs(parameters: Parameters) -> int:
+    """Return the epochs that a schedule is made for: three at its lowest rate; 20 without one."""
+    return max(parameters.schedule) + 3 if parameters.schedule else 20
+
+
 def error_percent(network: Network, pixels: Pixels, labels: Labels) -> float:
     """Return the percentage of samples that exact inference predicts wrongly."""
     return 100 * float(np.mean(network.infer(pixels) != labels))

@@ -13,9 +13,8 @@ from golden.network import Network
 from golden.parameters import Parameters, named_configurations
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.state import State
-from sim.commands.common import default_epochs
 from sim.data import load_digits
-from sim.training import exact_error, train
+from sim.training import default_epochs, exact_error, train
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

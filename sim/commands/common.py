@@ -25,9 +25,6 @@ from golden.state import State
 
 console = Console(highlight=False)
 
-#: Epochs of training if the schedule does not ask for more.
-DEFAULT_EPOCHS = 20
-
 
 class Interrupted(click.ClickException):
     """The user stopped a command; the message is one line that says how to go on."""
@@ -107,11 +104,6 @@ class Setup:
         if self.state is not None:
             options += ["--state", str(self.state)]
         return options
-
-
-def default_epochs(parameters: Parameters) -> int:
-    """Return the epochs that a configuration wants: some at its schedule's lowest rate."""
-    return max(DEFAULT_EPOCHS, max(parameters.schedule, default=0) + 3)
 
 
 def sample_bars() -> Progress:

@@ -18,7 +18,6 @@ from golden.probes import probe_columns, probe_table
 from sim.commands.common import (
     Setup,
     console,
-    default_epochs,
     sample_bars,
     say_output,
     show_samples,
@@ -31,7 +30,7 @@ from sim.divergence import DivergenceError
 from sim.lockstep import LockstepResult, Progress
 from sim.lockstep import cosim as run_cosim
 from sim.output import output_folder
-from sim.training import exact_error
+from sim.training import default_epochs, exact_error
 
 _STAGES = {
     "generate": "generate Verilog",

@@ -12,13 +12,12 @@ from sim.commands.common import (
     Interrupted,
     Setup,
     console,
-    default_epochs,
     say_output,
     versions,
 )
 from sim.data import Dataset, load
 from sim.run_folder import Run, RunError, training_in
-from sim.training import Epoch, compile_kernels, exact_error, train
+from sim.training import Epoch, compile_kernels, default_epochs, exact_error, train
 
 #: Most lines of a table of epochs; the output folder has every epoch.
 EPOCH_LINES = 25

@@ -14,7 +14,8 @@ from sim.experiment.columns import COLUMNS
 from sim.experiment.report import Experiment, Measured, MeasuredStudy, to_csv, to_markdown
 from sim.experiment.runner import open_folder, read_json, run_all
 from sim.experiment.runs import AnyRun, FloatRun, Images, IntegerRun, check_torch
-from sim.experiment.studies import QUICK, STUDIES, natural_epochs, with_epochs, with_seed
+from sim.experiment.studies import QUICK, STUDIES, with_epochs, with_seed
+from sim.training import default_epochs
 
 COMMAND = "experiment paper-mnist"
 
@@ -63,7 +64,7 @@ def paper_mnist(
     if float_epochs:
         check_torch()
     load(base, None if quick else data)
-    epochs = natural_epochs(base) if epochs is None else epochs
+    epochs = default_epochs(base) if epochs is None else epochs
     planned = [STUDIES[name](with_epochs(base, epochs)) for name in studies]
     open_folder(output, COMMAND)
 

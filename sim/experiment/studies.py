@@ -7,6 +7,7 @@ from typing import Any
 
 from golden.parameters import Parameters
 from sim.experiment.columns import COLUMNS
+from sim.training import default_epochs
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,10 @@ def with_epochs(parameters: Parameters, epochs: int) -> Parameters:
 
     Halvings that fall on one epoch become one.
     """
-    natural = natural_epochs(parameters)
+    natural = default_epochs(parameters)
     return parameters.replace(
         schedule=tuple(sorted({epoch * epochs // natural for epoch in parameters.schedule}))
     )
-
-
-def natural_epochs(parameters: Parameters) -> int:
-    """Return the epochs that a schedule is made for: two after the last halving, or 10."""
-    return max(parameters.schedule, default=8) + 2
 
 
 def with_seed(parameters: Parameters, seed: int) -> Parameters:
@@ -88,9 +84,9 @@ def widest_weights(parameters: Parameters) -> int:
 def columns(base: Parameters) -> Study:
     """The four columns of the paper's table, in integers.
 
-    Full precision has the widest weights. Binary weights have twice the mean square of ternary
-    ones, so hidden sums are shifted by one more; weights that are not drawn have two thirds of it,
-    which needs nothing.
+    Weights are drawn in whole steps, as in the paper. Full precision has the widest weights. Binary
+    weights have twice the mean square of ternary ones, so hidden sums are shifted by one more;
+    weights that are not drawn have two thirds of it, which needs nothing.
     """
     *hidden, last = base.activation_shifts
     points = []
@@ -98,10 +94,9 @@ def columns(base: Parameters) -> Study:
         changes: dict[str, Any] = {
             "connect": column.connect,
             "quantizer": base.quantizer if column.quantized else "none",
+            "draw_steps": 1,
         }
         start = base
-        if column.connect != "ternary":
-            changes["draw_steps"] = 1
         if column.connect == "none":
             start = with_weight_bits(base, widest_weights(base))
         if column.connect == "binary":
@@ -118,6 +113,21 @@ def quantizer(base: Parameters) -> Study:
         "Rounding of the inputs to powers of two",
         "quantizer",
         tuple(Point("", word, base.replace(quantizer=word)) for word in words),
+    )
+
+
+def draw_steps(base: Parameters) -> Study:
+    """Values that a weight is drawn from: three, or five."""
+    points = []
+    for steps, label in ((1, "-1, 0, 1"), (2, "-1, -1/2, 0, 1/2, 1")):
+        most = base.weight_fraction_bits + 1 - steps
+        drawn = base.replace(draw_steps=steps, draw_bits=min(base.draw_bits, most))
+        points.append(Point("", label, drawn))
+    return Study(
+        "draw-steps",
+        "Values that a weight is drawn from",
+        "values of a drawn weight",
+        tuple(points),
     )
 
 
@@ -203,6 +213,7 @@ STUDIES: dict[str, Callable[[Parameters], Study]] = {
     "quantizer": quantizer,
     "exponents": exponents,
     "weight-bits": weight_bits,
+    "draw-steps": draw_steps,
     "draw-bits": draw_bits,
     "random-source": random_source,
     "update-bits": update_bits,
@@ -217,5 +228,5 @@ QUICK = Parameters(
     delta_shifts=(2,),
     update_shifts=(11, 10),
     bias_shift=0,
-    schedule=(4, 6, 8),
+    schedule=(4, 6, 7),
 )

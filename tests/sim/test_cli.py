@@ -23,11 +23,10 @@ from golden.probes import probe_table
 from golden.state import State
 from hdl.verilog import Generated, generate
 from sim.cli import cli
-from sim.commands.common import default_epochs
 from sim.commands.cosim import dense_equivalent
 from sim.data import load_digits
 from sim.divergence import WINDOW_FILE, DivergenceError
-from sim.training import exact_error
+from sim.training import default_epochs, exact_error
 
 ROOT = Path(__file__).parents[2]
 NOMUL = [sys.executable, "-c", "from sim.cli import main; main()"]
@@ -397,5 +396,5 @@ def test_dense_equivalent() -> None:
 
 
 def test_default_epochs() -> None:
-    assert default_epochs(SMALL) == 20
+    assert default_epochs(SMALL.replace(schedule=())) == 20
     assert default_epochs(SMALL.replace(schedule=(10, 40))) == 43
