@@ -63,6 +63,7 @@ class _Row(NamedTuple):
     list_open: int
     list_closed: int
     list_count: int
+    dropout_state: int
     in_ready: int
     state: int
     layer: int
@@ -141,6 +142,7 @@ class _Constants(NamedTuple):
     tree: int
     pixels_per_beat: int
     inputs: int
+    dropout_bits: int
     sources: int
     random_width: int
     connect_binary: int
@@ -263,10 +265,19 @@ def _loader(
                 if lowest < 0:
                     lowest = i
         if left > 0:
-            address = buffer * c.inputs + now[at.list_count + buffer]
-            memory.input_index[address] = now[at.load_index] + lowest
-            memory.input_value[address] = now[at.load_pixels + lowest]
-            new[at.list_count + buffer] = now[at.list_count + buffer] + 1
+            pixel = now[at.load_pixels + lowest]
+            listed = True
+            if c.dropout_bits > 0 and now[at.train + buffer] != 0:
+                word = np.uint64(now[at.dropout_state])
+                listed = top_bits(word, c.random_width, c.dropout_bits) != 0
+                new[at.dropout_state] = np.int64(next_state(word, c.random_width))
+            elif c.dropout_bits > 0:
+                pixel -= pixel >> c.dropout_bits
+            if listed:
+                address = buffer * c.inputs + now[at.list_count + buffer]
+                memory.input_index[address] = now[at.load_index] + lowest
+                memory.input_value[address] = pixel
+                new[at.list_count + buffer] = now[at.list_count + buffer] + 1
             new[at.load_mask + lowest] = 0
         if left <= 1:
             new[at.load_valid] = 0
@@ -888,6 +899,7 @@ def _constants(p: Parameters) -> _Constants:
         tree=tree,
         pixels_per_beat=p.pixels_per_beat,
         inputs=p.layers[0],
+        dropout_bits=p.input_dropout_bits,
         sources=p.random_sources,
         random_width=p.random_width,
         connect_binary=int(p.connect == "binary"),
@@ -973,15 +985,15 @@ class Clocked:
         self.parameters = p
         self.clock = 0
         self.probed = len(probe_columns(probe_table(p)))
-        self._dropout = state.dropout.copy()
         self._constants = _constants(p)
         self._tables = _tables(p)
         self._at, width = _row(p)
         self._now = np.zeros(width, np.int64)
         self._now[self._at.first] = 1
         self._now[self._at.layer_first] = 1
-        self._draw()[:] = state.draw
-        self._update()[:] = state.update
+        self._source("draw_state")[:] = state.draw
+        self._source("update_state")[:] = state.update
+        self._source("dropout_state")[:] = state.dropout
         self._memories = _Memories(
             input_index=np.zeros(2 * p.layers[0], np.int64),
             input_value=np.zeros(2 * p.layers[0], np.int64),
@@ -1005,13 +1017,11 @@ class Clocked:
         self._stream = transfers(p, np.zeros((0, p.layers[0])), [], 0, 0)
         self._taken = 0
 
-    def _draw(self) -> npt.NDArray[np.uint64]:
-        first = self._at.draw_state
-        return self._now[first : first + self.parameters.random_sources].view(np.uint64)
-
-    def _update(self) -> npt.NDArray[np.uint64]:
-        first = self._at.update_state
-        return self._now[first : first + self.parameters.random_sources].view(np.uint64)
+    def _source(self, register: str) -> npt.NDArray[np.uint64]:
+        """Return a view of the states of a random source."""
+        first = getattr(self._at, register)
+        sources = 1 if register == "dropout_state" else self.parameters.random_sources
+        return self._now[first : first + sources].view(np.uint64)
 
     @property
     def state(self) -> State:
@@ -1019,9 +1029,9 @@ class Clocked:
         return State(
             weights=self._memories.weights.copy(),
             biases=self._memories.biases.copy(),
-            draw=self._draw().copy(),
-            update=self._update().copy(),
-            dropout=self._dropout.copy(),
+            draw=self._source("draw_state").copy(),
+            update=self._source("update_state").copy(),
+            dropout=self._source("dropout_state").copy(),
         )
 
     def feed(self, part: Transfers) -> None:

@@ -75,7 +75,7 @@ class Parameters:
             Lane ``c`` uses source ``c mod S``.
         random_width: State bits of one random source, 16, 32 or 64.
         schedule: Epochs (counted from 0, ascending) at which the learning rate is halved.
-        input_dropout_bits: Golden model only: a training pixel is dropped with the probability
+        input_dropout_bits: A training pixel is dropped with the probability
             ``2**-input_dropout_bits``; 0 drops none.
         min_exponent: Golden model only: an input whose power of two is below ``2**min_exponent``
             updates no weight; 0..16.
@@ -260,7 +260,6 @@ class Parameters:
             ParameterError: If a field asks for what only the golden model has.
         """
         for name, value in (
-            ("input_dropout_bits", 0),
             ("min_exponent", 0),
             ("max_exponent", 16),
             ("batch_bits", 0),

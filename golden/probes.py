@@ -54,6 +54,7 @@ def probe_table(parameters: Parameters) -> list[Probe]:
     count = unsigned_bits(widest)
     row = unsigned_bits(layout.rows)
     inputs = p.layers[0]
+    dropout = [Probe("dropout_state", "loader", p.random_width)] if p.input_dropout_bits else []
 
     table = [
         Probe("load_valid", "loader", 1),
@@ -63,6 +64,7 @@ def probe_table(parameters: Parameters) -> list[Probe]:
         Probe("list_open", "loader", 1, words=2),
         Probe("list_closed", "loader", 1, words=2),
         Probe("list_count", "loader", unsigned_bits(inputs), words=2),
+        *dropout,
         Probe("in_ready", "loader", 1),
         Probe("state", "walker", 3),
         Probe("layer", "walker", unsigned_bits(depth - 1)),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import unsigned_bits
 from golden.parameters import Parameters
+from hdl.random_source import RandomSource
 from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shape, words
 
 
@@ -13,7 +14,12 @@ class Loader(wiring.Component):
     """Fill one input list while the trainer works on the other.
 
     An all-zero word costs one clock, another word one clock for each non-zero pixel
-    (``docs/architecture.md``, section 4).
+    (``docs/architecture.md``, section 4). With input dropout a pixel of a training sample may be
+    left out, and one of another sample is a little smaller.
+
+    Args:
+        parameters: The network and its formats.
+        dropout: State of DROPOUT after reset.
 
     Attributes:
         samples: The sample stream.
@@ -28,9 +34,10 @@ class Loader(wiring.Component):
         read_entry: That entry, one clock later.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, dropout: int) -> None:
         p = parameters
         self._p = p
+        self._dropout = dropout
         shape = sample_shape(p)
         self._address_bits = unsigned_bits(2 * p.layers[0] - 1)
         super().__init__(
@@ -55,6 +62,7 @@ class Loader(wiring.Component):
         self.last = Signal()
         self.beat = Signal(unsigned_bits(p.layers[0] - 1))
         self.buffer = Signal()
+        self.dropout_state = Signal(p.random_width)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -87,16 +95,31 @@ class Loader(wiring.Component):
         pixel = Const(0, p.activation_bits)
         for k in range(width):
             pixel = pixel | (self.pixels[k] & lowest[k].replicate(p.activation_bits))
+        live = Signal()
         m.d.comb += [
+            live.eq(self.valid & (self.mask != 0)),
             write.addr.eq(Mux(self.buffer, inputs, 0) + count),
             # The unit's number is below n_0: the mask has no bit beyond the last pixel.
             write.data.index.eq(self.index + one_hot_index(lowest)),
             write.data.value.eq(pixel),
-            write.en.eq(self.valid & (self.mask != 0)),
+            write.en.eq(live),
         ]
+        n = p.input_dropout_bits
+        if n:
+            m.submodules.dropout = dropout = RandomSource(p.random_width, [self._dropout], slots=0)
+            m.d.comb += self.dropout_state.eq(dropout.state)
+            with m.If(self.train.bit_select(self.buffer, 1)):
+                m.d.comb += [
+                    dropout.step.eq(live),
+                    write.en.eq(live & dropout.word[0][-n:].any()),
+                ]
+            with m.Else():
+                m.d.comb += write.data.value.eq(pixel - (pixel >> n))
 
+        with m.If(live):
+            m.d.sync += self.mask.eq(rest)
         with m.If(write.en):
-            m.d.sync += [count.eq(count + 1), self.mask.eq(rest)]
+            m.d.sync += count.eq(count + 1)
         with m.If(done):
             m.d.sync += self.valid.eq(0)
             with m.If(self.last):

@@ -35,7 +35,7 @@ class Trainer(wiring.Component):
     """Train and evaluate a network online, one sample after the other (``docs/architecture.md``).
 
     Args:
-        parameters: The network and its formats. Input dropout is the golden model's alone.
+        parameters: The network and its formats.
         state: What memories and random sources hold after configuration.
         probed: Have the port ``probes``.
 
@@ -74,7 +74,7 @@ class Trainer(wiring.Component):
         bias_shape = lanes_of(p, signed(p.bias_bits))
         deltas_shape = lanes_of(p, delta_shape(p))
 
-        m.submodules.loader = loader = Loader(p)
+        m.submodules.loader = loader = Loader(p, int(self._state.dropout[0]))
         m.submodules.walker = walker = Walker(p)
         m.submodules.drain = drain = Drain(p)
         wiring.connect(m, wiring.flipped(self.samples), loader.samples)
@@ -289,6 +289,8 @@ class Trainer(wiring.Component):
             walker.drained.eq(drain.drained),
         ]
 
+        if p.input_dropout_bits:
+            probes["dropout_state"] = loader.dropout_state
         probes |= {
             "load_valid": loader.valid,
             "load_beat": loader.beat,

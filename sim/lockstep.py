@@ -339,8 +339,7 @@ class _Checker(threading.Thread):
             valid, got, window = self._compare_clocks(pipe, model, buffer, content, clock, before)
             expected_idle.feed(window.expected, valid)
             observed_idle.feed(got, valid)
-            draw = got[-1, self._column["draw_state"] :][: p.random_sources].view(np.uint64).copy()
-            update = got[-1, self._column["update_state"] :][: p.random_sources].view(np.uint64)
+            sources = self._sources(got[-1])
             self.samples = int(got[-1, self._column["samples"]])
             clock += len(got)
             before = window.last(_HISTORY)
@@ -357,9 +356,7 @@ class _Checker(threading.Thread):
         state = State(
             weights=weights.astype(np.int16),
             biases=self._memory(content, p.bias_bits, Layout.of(p).block_rows),
-            draw=draw,
-            update=update.copy(),
-            dropout=self._initial.dropout.copy(),
+            **sources,
         )
         _, content = self._frame(pipe)
         self._compare_predictions(predictions, json.loads(content)["predictions"])
@@ -408,6 +405,16 @@ class _Checker(threading.Thread):
         samples = min(divergence.place.sample + 1, len(self._stimulus.labels))
         replay = f"{self._replay} --samples {samples} --waves"
         raise DivergenceError(divergence.report(replay))
+
+    def _sources(self, words: Ints) -> dict[str, npt.NDArray[np.uint64]]:
+        """Return the states of all random sources in a clock, as the fields of a state."""
+        sources = {"draw": self._p.random_sources, "update": self._p.random_sources, "dropout": 1}
+        states = {"dropout": self._initial.dropout.copy()}
+        for name, count in sources.items():
+            if f"{name}_state" in self._column:
+                first = self._column[f"{name}_state"]
+                states[name] = words[first : first + count].view(np.uint64).copy()
+        return states
 
     def _memory(self, characters: bytes, bits: int, rows: int) -> Ints:
         """Return a dumped memory, int64, shape (rows, P)."""

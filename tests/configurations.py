@@ -70,6 +70,7 @@ def gateware_parameters(seed: int) -> Parameters:
         draw_seed=rng.randrange(2**62),
         update_seed=rng.randrange(2**62, 2**63),
         weight_seed=rng.randrange(2**63),
+        input_dropout_bits=rng.choice((0, 0, 0, 1, 2, 8)),
         dropout_seed=rng.randrange(2**63),
     )
 
@@ -83,7 +84,6 @@ def random_parameters(seed: int) -> Parameters:
     p = gateware_parameters(seed)
     min_exponent = rng.choice((0, 0, 0, rng.randint(1, p.activation_bits)))
     changes: dict[str, Any] = {
-        "input_dropout_bits": rng.choice((0, 0, 0, 1, 2, 8)),
         "min_exponent": min_exponent,
         "max_exponent": rng.choice((16, 16, 16, rng.randint(min_exponent, p.activation_bits))),
     }

@@ -25,6 +25,7 @@ DISTINCT = Parameters(
     lanes=16,
     pixels_per_beat=5,
     random_sources=6,
+    input_dropout_bits=3,
     activation_shifts=(3, 5, 2, 2),
     delta_shifts=(3, 2, 2),
     update_shifts=(11, 9, 10, 10),

@@ -131,6 +131,7 @@ def test_equals_the_oracle_once_margins_hold(seed: int) -> None:
         bias_bits=24,
         quantizer="nearest",
         update_bits=8,
+        input_dropout_bits=0,
     )
     rng = np.random.default_rng(seed)
     pixels, labels = rng.integers(0, 256, (1, 9)), rng.integers(0, 3, 1)

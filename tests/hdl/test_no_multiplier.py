@@ -20,7 +20,6 @@ CELLS = "$mul $macc $macc_v2 $div $mod $divfloor $modfloor $pow $fma"
 
 def census(parameters: Parameters) -> subprocess.CompletedProcess[str]:
     """Let Yosys look for multiplying cells; it fails when there is one, and names it."""
-    parameters = parameters.replace(input_dropout_bits=0)
     text = rtlil.convert(Trainer(parameters, State.initial(parameters)), name="trainer")
     select = " ".join(f"t:{cell}" for cell in CELLS.split())
     script = (

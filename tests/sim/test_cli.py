@@ -127,11 +127,17 @@ def test_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
         (["train", "--resume"], ["nomul-out/train-digits holds no run"]),
         (["experiment", "compare", "."], [". holds no run; give a folder that nomul train wrote"]),
         (["cosim", "--config", "mnist-paper", "--data", "."], ["no train-images"]),
-        (["generate", "--config", "mnist-paper"], ["input_dropout_bits must be 0"]),
     ],
 )
 def test_one_line(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     check_error(nomul(tmp_path, *arguments), *words)
+    assert list(tmp_path.glob("nomul-out/*")) == []
+
+
+def test_what_only_the_golden_model_has(tmp_path: Path) -> None:
+    (tmp_path / "batches.toml").write_text(SMALL.replace(batch_bits=2).to_toml())
+    done = nomul(tmp_path, "generate", "--config", "batches.toml")
+    check_error(done, "batch_bits must be 0 for the gateware")
     assert list(tmp_path.glob("nomul-out/*")) == []
 
 

@@ -16,6 +16,7 @@ from amaranth.hdl import *
 import hdl.backward
 import hdl.drain
 import hdl.lane
+import hdl.loader
 import hdl.trainer
 from golden import Parameters
 from golden.state import State
@@ -46,6 +47,7 @@ PARAMETERS = Parameters(
     draw_bits=5,
     random_sources=2,
     schedule=(1, 2),
+    input_dropout_bits=2,
 )
 SAMPLES = 24
 
@@ -292,6 +294,7 @@ SUBCLASSED = [
     (ForgottenDrain, hdl.trainer, "walker"),
     (NoRestore, hdl.trainer, "random_source"),
     (StuckUpdate, hdl.trainer, "random_source"),
+    (StuckUpdate, hdl.loader, "loader"),
 ]
 
 # Where each of two lanes is in a word of the weight memory.
@@ -311,6 +314,11 @@ LATE_SCRATCH = r"""
 
 EDITED = {
     # name: (pattern, replacement, the unit that must be named)
+    "evaluation without dropout's scale": (
+        r"write__data\[11:4\] = \S+ \[7:0\];",
+        "write__data[11:4] = 8'd1;",
+        "list",
+    ),
     "lost write-back": (
         r"if \(weight_write__en\)",
         "if (weight_write__en && weight_write__addr[1:0] != 2)",
