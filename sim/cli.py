@@ -196,6 +196,12 @@ def cosim(setup: Any, **options: Any) -> None:
     "the test images are then looked at once, at the end.",
 )
 @click.option(
+    "--jitter/--no-jitter",
+    default=None,
+    help="Move half of the training images by a pixel, up, down, left or right, anew in each "
+    "epoch. Default: no.",
+)
+@click.option(
     "--resume",
     is_flag=True,
     help="Go on with the run in the output folder, interrupted or complete, to the same bits as if "
@@ -348,8 +354,8 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
 @click.option(
     "--studies",
     metavar="A,B,..",
-    help="Default: all. columns, quantizer, exponents, weight-bits, draw-steps, draw-bits, random-source, "
-    "update-bits.",
+    help="Default: all. columns, quantizer, exponents, weight-bits, draw-steps, draw-bits, "
+    "random-source, update-bits.",
 )
 @click.option(
     "--epochs",

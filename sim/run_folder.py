@@ -44,6 +44,7 @@ _SETTINGS: dict[str, type | tuple[type, ...]] = {
     "epochs": int,
     "train_samples": int,
     "validation_samples": int,
+    "jitter": bool,
     "samples_before": int,
     "data": (str, type(None)),
     "final": (dict, type(None)),
@@ -62,7 +63,8 @@ class Run:
         path: The folder.
         parameters: What the network is trained with.
         report: Content of ``report.json``; ``epochs`` in all, ``train_samples`` of an epoch,
-            ``validation_samples`` held back, ``samples_before`` the run began, the folder ``data``.
+            ``validation_samples`` held back, ``jitter``, ``samples_before`` the run began, the
+            folder ``data``.
         epochs: The epochs done, in order.
     """
 

@@ -12,6 +12,7 @@ from golden.network import Network
 from golden.parameters import Parameters
 from golden.state import State
 from sim.data import Dataset, Labels, Pixels
+from sim.jitter import jittered
 
 #: Called with the samples done since the start.
 Progress = Callable[[int], None]
@@ -89,6 +90,7 @@ def train(
     epochs: int,
     *,
     validation: int = 0,
+    jitter: bool = False,
     first_sample: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Epoch]:
@@ -100,11 +102,13 @@ def train(
         epochs: Epochs in all, counted from the start of the schedule.
         validation: The last so many training images are held back; their error is measured after
             each epoch, and that of the test images is not.
+        jitter: Move half of the training images by a pixel, anew in each epoch (:mod:`sim.jitter`,
+            from the parameters' ``dropout_seed``).
         first_sample: Samples that the network has learnt from before.
         progress: Called from time to time.
 
     Raises:
-        ValueError: If no image is left to train on.
+        ValueError: If no image is left to train on, or images to be moved are not square.
     """
     size = len(dataset.train_labels) - validation
     if size <= 0:
@@ -116,14 +120,16 @@ def train(
     for epoch in range(first_sample // size, epochs):
         first = max(0, first_sample - epoch * size)
         shift = network.parameters.rate_shift(epoch)
-        labels = dataset.train_labels[first:size]
+        pixels, labels = dataset.train_pixels[:size], dataset.train_labels[first:size]
+        if jitter:
+            pixels = jittered(pixels, network.parameters.dropout_seed, epoch)
 
         def report(samples: int, before: int = trained_samples) -> None:
             if progress is not None:
                 progress(before + samples)
 
         began = time.perf_counter()
-        result = network.train(dataset.train_pixels[first:size], labels, shift, progress=report)
+        result = network.train(pixels[first:], labels, shift, progress=report)
         seconds = time.perf_counter() - began
         trained_samples += len(labels)
         held_back = dataset.train_pixels[size:], dataset.train_labels[size:]

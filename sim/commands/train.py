@@ -16,6 +16,7 @@ from sim.commands.common import (
     versions,
 )
 from sim.data import Dataset, load
+from sim.jitter import check_square
 from sim.run_folder import Run, RunError, training_in
 from sim.training import Epoch, compile_kernels, default_epochs, exact_error, train
 
@@ -28,7 +29,9 @@ def train_with_bar(
     dataset: Dataset,
     epochs: int,
     first_sample: int,
+    *,
     validation: int = 0,
+    jitter: bool = False,
     finished: Callable[[Epoch], None] | None = None,
 ) -> list[Epoch]:
     """Train with a bar, and print a line for every epoch, or every so many if there are many.
@@ -70,6 +73,7 @@ def train_with_bar(
             dataset,
             epochs,
             validation=validation,
+            jitter=jitter,
             first_sample=first_sample,
             progress=show,
         ):
@@ -88,7 +92,12 @@ def train_with_bar(
 
 
 def train_network(
-    setup: Setup, *, epochs: int | None, validation: int | None, resume: bool
+    setup: Setup,
+    *,
+    epochs: int | None,
+    validation: int | None,
+    jitter: bool | None,
+    resume: bool,
 ) -> None:
     """Train with the functional model alone, in a run folder.
 
@@ -98,12 +107,18 @@ def train_network(
     """
     dataset: Dataset | None = None
     if not (resume and setup.checkpoint is None):
-        dataset = _begin_run(setup, epochs=epochs, validation=validation or 0, resume=resume)
+        dataset = _begin_run(
+            setup,
+            epochs=epochs,
+            validation=validation or 0,
+            jitter=bool(jitter),
+            resume=resume,
+        )
         epochs = None
     with training_in(setup.output):
         run, checkpoint = Run.resume(setup.output)
         try:
-            _check_resumed(setup, run, validation)
+            _check_resumed(setup, run, validation, jitter)
             if setup.data is not None:
                 run.report["data"] = str(setup.data.absolute())
             if epochs is not None:
@@ -117,8 +132,9 @@ def train_network(
                 dataset,
                 run.report["epochs"],
                 checkpoint.samples,
-                run.report["validation_samples"],
-                lambda epoch: run.add(epoch, network.state),
+                validation=run.report["validation_samples"],
+                jitter=run.report["jitter"],
+                finished=lambda epoch: run.add(epoch, network.state),
             )
             error_percent = exact_error(network, dataset)
             run.finish(network.state, error_percent)
@@ -133,7 +149,9 @@ def train_network(
     say_output(setup.output)
 
 
-def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: bool) -> Dataset:
+def _begin_run(
+    setup: Setup, *, epochs: int | None, validation: int, jitter: bool, resume: bool
+) -> Dataset:
     """Make the folder of a new run, and return what it trains on.
 
     With ``resume`` it goes on from where the checkpoint stands.
@@ -146,6 +164,11 @@ def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: boo
             f"--validation must be below the {len(dataset.train_labels):,} training images, "
             f"not {validation:,}"
         )
+    if jitter:
+        try:
+            check_square(p.layers[0])
+        except ValueError as error:
+            raise RunError(str(error)) from None
     before = setup.checkpoint.samples if resume and setup.checkpoint is not None else 0
     epochs = default_epochs(p) if epochs is None else epochs
     command = ["nomul", "train", *setup.arguments(), "--epochs", str(epochs)]
@@ -153,6 +176,7 @@ def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: boo
         "command": [
             *command,
             *(["--validation", str(validation)] if validation else []),
+            *(["--jitter"] if jitter else []),
             *(["--resume"] if resume else []),
         ],
         "versions": versions(),
@@ -161,17 +185,18 @@ def _begin_run(setup: Setup, *, epochs: int | None, validation: int, resume: boo
         "epochs": epochs,
         "train_samples": size,
         "validation_samples": validation,
+        "jitter": jitter,
         "samples_before": before,
     }
     Run.create(setup.output, Checkpoint(p, setup.initial_state(), before), report)
     return dataset
 
 
-def _check_resumed(setup: Setup, run: Run, validation: int | None) -> None:
+def _check_resumed(setup: Setup, run: Run, validation: int | None, jitter: bool | None) -> None:
     """Refuse options that would make the resumed run another one.
 
     Raises:
-        RunError: If the configuration or the images held back differ.
+        RunError: If the configuration, the images held back or the jitter differ.
     """
     mend = "leave the option out, or start a new run in another folder with --output"
     if setup.config is not None and setup.parameters != run.parameters:
@@ -180,4 +205,8 @@ def _check_resumed(setup: Setup, run: Run, validation: int | None) -> None:
         raise RunError(
             f"{run.path} holds back {run.report['validation_samples']} images, not {validation}; "
             + mend
+        )
+    if jitter is not None and jitter != run.report["jitter"]:
+        raise RunError(
+            f"{run.path} was begun with{'' if run.report['jitter'] else 'out'} --jitter; {mend}"
         )

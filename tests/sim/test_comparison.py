@@ -25,6 +25,7 @@ def write_run(
         "epochs": in_all,
         "train_samples": 100,
         "validation_samples": held_back,
+        "jitter": False,
         "samples_before": 0,
         "data": None,
     }

@@ -106,6 +106,24 @@ def test_two_epochs_and_three(undrawn: None, expected: tuple[Checkpoint, list[Ep
     assert results(Path("run")) == expected
 
 
+def test_jitter_goes_on(undrawn: None) -> None:
+    run_train("--config", "net.toml", "--epochs", "3", "--output", "whole", "--jitter")
+    run_train("--config", "net.toml", "--epochs", "2", "--output", "parts", "--jitter")
+    run_train("--resume", "--output", "parts", "--epochs", "3")
+    run_train("--config", "net.toml", "--epochs", "3", "--output", "still")
+    assert results(Path("parts")) == results(Path("whole")) != results(Path("still"))
+    with pytest.raises(RunError, match="parts was begun with --jitter; leave"):
+        run_train("--resume", "--output", "parts", "--no-jitter")
+
+
+def test_jitter_wants_square_images(folder: Path) -> None:
+    wide = PARAMETERS.replace(layers=(72, 8, 10))
+    (folder / "wide.toml").write_text(wide.to_toml())
+    with pytest.raises((RunError, ValueError)):
+        run_train("--config", "wide.toml", "--jitter", "--output", "run")
+    assert not (folder / "run").exists()
+
+
 class KilledError(BaseException):
     """Stands for SIGKILL: no code of the product catches it."""
 
@@ -265,6 +283,8 @@ def test_a_resumed_run_stays_the_same_run(
         run_train("--resume", "--output", "run", "--config", "digits")
     with pytest.raises(RunError, match="run holds back 0 images, not 100; leave"):
         run_train("--resume", "--output", "run", "--validation", "100")
+    with pytest.raises(RunError, match="run was begun without --jitter; leave"):
+        run_train("--resume", "--output", "run", "--jitter")
     assert contents(unfinished) == before
     edited = PARAMETERS.replace(schedule=(2,))
     (unfinished / "config.toml").write_text(edited.to_toml())
