@@ -6,6 +6,7 @@ from typing import Any
 from golden.checkpoint import Checkpoint
 from golden.layout import Layout
 from golden.probes import probe_columns, probe_table
+from hdl.block_rams import block_rams
 from hdl.verilog import generate as generate_verilog
 from sim.commands.common import Setup, console, say_output, versions, write_json
 from sim.output import output_folder
@@ -15,6 +16,7 @@ def generate(setup: Setup, *, probes: bool) -> None:
     """Write the gateware as Verilog, with a manifest."""
     p, layout = setup.parameters, Layout.of(setup.parameters)
     state = setup.initial_state()
+    blocks = block_rams(p)
     with output_folder(setup.output, "generate") as folder:
         with console.status("generate Verilog"):
             generated = generate_verilog(p, state, probed=probes)
@@ -43,6 +45,7 @@ def generate(setup: Setup, *, probes: bool) -> None:
                     ("biases", layout.block_rows, p.bias_bits),
                 )
             },
+            "ecp5_block_rams": blocks,
         }
         if probes:
             manifest["probes"] = [
@@ -60,4 +63,5 @@ def generate(setup: Setup, *, probes: bool) -> None:
         write_json(manifest, folder / "manifest.json")
     lines = len(generated.verilog.splitlines())
     console.print(f"{generated.top}: {lines:,} lines of Verilog, {len(generated.ports)} ports")
+    console.print(f"block RAMs of a Lattice ECP5: {sum(blocks.values()):,}")
     say_output(setup.output)

@@ -185,13 +185,20 @@ def test_load(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"^cannot read "):
         Parameters.load(str(tmp_path / "none.toml"))
     with pytest.raises(
-        ParameterError, match=r"^no configuration 'mnist'; there are digits, mnist-p"
+        ParameterError, match=r"^no configuration 'mnist'; there are digits, ecp5-25f"
     ):
         Parameters.load("mnist")
 
 
 def test_shipped_configurations_are_valid() -> None:
-    assert named_configurations() == ["digits", "mnist-paper", "mnist-small"]
+    assert named_configurations() == [
+        "digits",
+        "ecp5-25f",
+        "ecp5-45f",
+        "ecp5-85f",
+        "mnist-paper",
+        "mnist-small",
+    ]
     for name in named_configurations():
         assert Parameters.named(name).depth >= 1
 

@@ -21,6 +21,7 @@ from golden.checkpoint import Checkpoint, CheckpointError
 from golden.network import Network
 from golden.probes import probe_table
 from golden.state import State
+from hdl.block_rams import block_rams
 from hdl.verilog import Generated, generate
 from sim.cli import cli
 from sim.commands.cosim import dense_equivalent
@@ -378,6 +379,9 @@ def test_generate(probes: bool, tmp_path: Path) -> None:
     for memory in manifest["memories"].values():
         bits, words = memory["bits"], memory["words"]
         assert f"reg [{bits - 1}:0] {memory['path']} [{words - 1}:0];" in module
+    blocks = block_rams(Parameters.from_dict(manifest["parameters"]))
+    assert manifest["ecp5_block_rams"] == blocks
+    assert f"\nblock RAMs of a Lattice ECP5: {sum(blocks.values())}\n" in done.stdout
     assert ("probes" in manifest) == probes
     if probes:
         low = 0

@@ -1,0 +1,69 @@
+"""The count of block RAMs: the memories are those of the gateware, the rule is that of Yosys."""
+
+import re
+
+import pytest
+
+from golden import Parameters
+from golden.state import State
+from hdl.block_rams import block_rams, memory_sizes
+from hdl.verilog import generate
+from tests.configurations import gateware_parameters
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_memories_are_those_of_the_gateware(seed: int) -> None:
+    p = gateware_parameters(seed)
+    text = generate(p, State.initial(p)).verilog
+    found = re.findall(r"^  reg \[(\d+):0\] (\w+) \[(\d+):0\];", text, re.MULTILINE)
+    memories = {name: (int(last) + 1, int(top) + 1) for top, name, last in found}
+    # The slots of the random source are read without a clock.
+    del memories["kept"]
+    sizes = memory_sizes(p)
+    assert memories == {name: (size.words, size.bits) for name, size in sizes.items()}
+    for name, size in sizes.items():
+        assert len(re.findall(rf"^ +{name}\[.* <= ", text, re.MULTILINE)) == size.enables
+
+
+def network(layers: tuple[int, ...], lanes: int, weight_bits: int) -> Parameters:
+    depth = len(layers) - 1
+    return Parameters(
+        layers=layers,
+        lanes=lanes,
+        weight_bits=weight_bits,
+        activation_shifts=(4,) * depth,
+        delta_shifts=(3,) * (depth - 1),
+        update_shifts=(11,) * depth,
+        draw_bits=3,
+    )
+
+
+#: What Yosys 0.70 mapped (``synth_ecp5``) of networks that take each branch of the rule.
+YOSYS = [
+    (((784, 160, 80, 10), 40, 6), [48, 0, 0, 2, 1, 1]),
+    (((784, 512, 192, 10), 64, 7), [200, 0, 0, 2, 2, 1]),
+    (((784, 512, 256, 10), 16, 6), [187, 11, 8, 2, 2, 1]),
+    (((100, 256, 40), 4, 8), [18, 3, 2, 1, 1, 1]),
+    (((784, 10), 10, 8), [5, 0, 0, 2]),
+]
+
+
+@pytest.mark.parametrize(("shape", "mapped"), YOSYS)
+def test_counts_are_those_of_yosys(
+    shape: tuple[tuple[int, ...], int, int], mapped: list[int]
+) -> None:
+    assert list(block_rams(network(*shape)).values()) == mapped
+
+
+def test_count_of_a_shipped_configuration() -> None:
+    assert list(block_rams(Parameters.named("mnist-small")).values()) == [114, 0, 0, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "device"),
+    [("ecp5-25f", 53, 56), ("ecp5-45f", 104, 108), ("ecp5-85f", 205, 208)],
+)
+def test_configurations_fit_their_device(name: str, count: int, device: int) -> None:
+    p = Parameters.named(name)
+    p.check_gateware()
+    assert sum(block_rams(p).values()) == count <= device
