@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ class Spread:
     def of(cls, values: Iterable[float]) -> "Spread":
         """Summarize at least one value."""
         numbers = list(values)
-        return cls(sum(numbers) / len(numbers), min(numbers), max(numbers))
+        # Not a sum by a count: rounding would take the mean of equal numbers below the lowest.
+        return cls(statistics.mean(numbers), min(numbers), max(numbers))
 
     def __str__(self) -> str:
         if self.low == self.high:

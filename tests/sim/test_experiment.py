@@ -25,6 +25,7 @@ from sim.experiment import runs
 from sim.experiment.activations import dense_weights, exact_layers, exponent_counts
 from sim.experiment.columns import COLUMNS
 from sim.experiment.paper_mnist import DIGITS, paper_mnist
+from sim.experiment.report import Spread
 from sim.experiment.runner import open_folder, run_all
 from sim.experiment.runs import FloatRun, Images, IntegerRun, load_split
 from sim.experiment.split import Split
@@ -430,3 +431,10 @@ def test_help_and_documents_name_every_study(
     assert call(monkeypatch, "--help") == 0
     words = " ".join(capsys.readouterr().out.split())
     assert f"{', '.join(STUDIES)}." in words
+
+
+def test_the_mean_of_equal_errors_is_that_error() -> None:
+    """Else error bars would have a negative length."""
+    for errors in range(1, 10_000, 7):
+        spread = Spread.of([errors / 100] * 3)
+        assert spread.mean == spread.low == spread.high
