@@ -1034,8 +1034,10 @@ class Clocked:
             dropout=self._source("dropout_state").copy(),
         )
 
-    def feed(self, part: Transfers) -> None:
+    def feed(self, part: Transfers, *, drop: bool = False) -> None:
         """Append transfers to the input stream; each handshake of :meth:`run` takes the next one.
+
+        With ``drop``, those that are not taken yet are thrown away.
 
         Raises:
             ValueError: If they have another number of pixels than the stream.
@@ -1044,11 +1046,12 @@ class Clocked:
         if part.pixels.shape[1:] != (beat,):
             raise ValueError(f"transfers need {beat} pixels each, not {part.pixels.shape[1:]}")
         rest = self._stream
+        taken = len(rest) if drop else self._taken
         self._stream = Transfers(
-            pixels=np.concatenate([rest.pixels[self._taken :], part.pixels]),
-            label=np.concatenate([rest.label[self._taken :], part.label]),
-            train=np.concatenate([rest.train[self._taken :], part.train]),
-            shift=np.concatenate([rest.shift[self._taken :], part.shift]),
+            pixels=np.concatenate([rest.pixels[taken:], part.pixels]),
+            label=np.concatenate([rest.label[taken:], part.label]),
+            train=np.concatenate([rest.train[taken:], part.train]),
+            shift=np.concatenate([rest.shift[taken:], part.shift]),
         )
         self._taken = 0
 

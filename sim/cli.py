@@ -60,7 +60,7 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 type=click.Path(path_type=Path),
                 metavar="DIR",
                 help="Folder to write; an earlier output of this command there is replaced"
-                f"{_UNLESS_UNFINISHED if command == 'train' else ''}. "
+                f"{_UNLESS_UNFINISHED if command in ('train', 'cosim') else ''}. "
                 f"Default: ./nomul-out/{command}-NAME, after the configuration, or after the "
                 "checkpoint if only that is given.",
             ),
@@ -129,7 +129,8 @@ def cli() -> None:
     epilog=_examples(
         "nomul cosim",
         "nomul cosim --samples 100 --simulator icarus --stalls 0.3 --seed 7",
-        "nomul cosim --config mnist-small --data mnist --samples 200 --epochs 0",
+        "nomul cosim --config mnist-small --data mnist --samples 60000 --epochs 0",
+        "nomul cosim --resume --output nomul-out/cosim-mnist-small",
     )
 )
 @_shared_options("cosim")
@@ -144,6 +145,22 @@ def cli() -> None:
     "--samples",
     type=click.IntRange(min=1),
     help="Samples to train on in lockstep. Default: one epoch.",
+)
+@click.option(
+    "--first-sample",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the first of them, counted from 0 over all epochs; with --state, to go on "
+    "from a checkpoint in the middle.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["cocotb", "batch"]),
+    help="cocotb wakes Python on every clock; batch drives the Verilated gateware for thousands of "
+    "clocks at a time, compares as much, and can --resume. Default: batch on Verilator from 5,000 "
+    "samples on, unless --waves is given.",
 )
 @click.option(
     "--epochs",
@@ -161,6 +178,12 @@ def cli() -> None:
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the stalls.")
 @click.option("--waves", is_flag=True, help="Record all signals of the whole run: large files.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the interrupted batch run in the output folder; beside it only --output and "
+    "--data count.",
+)
 def cosim(setup: Any, **options: Any) -> None:
     """Train the gateware in a simulator, in lockstep with the golden model.
 

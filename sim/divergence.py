@@ -1,6 +1,6 @@
 """The first divergence of gateware and golden model, in the algorithm's words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,7 @@ from golden.formats import fixed
 from golden.layout import Layout
 from golden.parameters import Parameters
 from golden.probes import probe_columns, probe_table
+from golden.state import State
 
 #: Clocks before and after the divergence that go into the waveform file, 32 in all.
 BEFORE, AFTER = 16, 16
@@ -105,7 +106,12 @@ class Divergence:
 
 
 def find(
-    parameters: Parameters, window: Window, clock: int, column: int, epochs: npt.NDArray[np.int64]
+    parameters: Parameters,
+    window: Window,
+    clock: int,
+    column: int,
+    epochs: npt.NDArray[np.int64],
+    first_sample: int = 0,
 ) -> Divergence:
     """Describe the word that differs.
 
@@ -114,7 +120,8 @@ def find(
         window: Clocks around ``clock``, those before it as many as the pipeline is deep.
         clock: Clock since the reset.
         column: Column of ``probe_columns``.
-        epochs: Epoch of each sample.
+        epochs: Epoch of each sample since the reset.
+        first_sample: Number of the first of them.
     """
     row = clock - window.first_clock
     place = describe(parameters, window.expected, row, column)
@@ -124,16 +131,16 @@ def find(
     return Divergence(
         clock=clock,
         epoch=int(epochs[min(place.sample, len(epochs) - 1)]),
-        place=place,
+        place=replace(place, sample=place.sample + first_sample),
         expected=int(window.expected[row, column]),
         got=got,
     )
 
 
 def word_place(parameters: Parameters, memory: str, row: int, lane: int) -> str:
-    """Return what a word of the state is: of ``weights``, ``biases``, ``draw`` or ``update``."""
+    """Return what a word of the state is: of a field of ``State``."""
     p, layout = parameters, Layout.of(parameters)
-    if memory in ("draw", "update"):
+    if memory not in ("weights", "biases"):
         return f"source {lane} of {memory.upper()}"
     bases = layout.row_base if memory == "weights" else layout.block_base
     layer = max(each for each in range(p.depth) if bases[each] <= row)
@@ -144,6 +151,26 @@ def word_place(parameters: Parameters, memory: str, row: int, lane: int) -> str:
         column = f"column {input_number}, "
     unit = block * p.lanes + lane
     return f"{memory}, layer {layer + 1}, block {block}, {column}lane {lane} (unit {unit})"
+
+
+def gateware_state(parameters: Parameters) -> tuple[str, ...]:
+    """Return the fields of a state that the gateware has."""
+    dropout = ("dropout",) if parameters.input_dropout_bits else ()
+    return ("weights", "biases", "draw", "update", *dropout)
+
+
+def state_difference(
+    parameters: Parameters, expected: State, got: State
+) -> tuple[str, int, int] | None:
+    """Return place, expected and got of the first word of the state that differs, if any does."""
+    for name in gateware_state(parameters):
+        want, have = np.atleast_2d(getattr(expected, name)), np.atleast_2d(getattr(got, name))
+        different = np.argwhere(want != have)
+        if len(different):
+            row, lane = different[0].tolist()
+            place = word_place(parameters, name, row, lane)
+            return place, int(want[row, lane]), int(have[row, lane])
+    return None
 
 
 def end_report(place: str, expected: object, got: object, replay: str) -> str:

@@ -40,6 +40,8 @@ from sim.divergence import (
     Window,
     end_report,
     find,
+    gateware_state,
+    state_difference,
     word_place,
     write_window,
 )
@@ -81,9 +83,11 @@ class Stimulus:
     epoch: Ints
 
     @classmethod
-    def training(cls, parameters: Parameters, dataset: Dataset, samples: int) -> "Stimulus":
-        """Return the first ``samples`` of training in file order, epoch after epoch."""
-        number = np.arange(samples)
+    def training(
+        cls, parameters: Parameters, dataset: Dataset, samples: int, first: int = 0
+    ) -> "Stimulus":
+        """Return ``samples`` of training in file order, epoch after epoch, from ``first`` on."""
+        number = np.arange(first, first + samples)
         index, epoch = number % len(dataset.train_labels), number // len(dataset.train_labels)
         shifts = [parameters.rate_shift(each) for each in epoch.tolist()]
         return cls(
@@ -92,6 +96,17 @@ class Stimulus:
             train=np.ones(samples, np.bool_),
             rate_shift=np.array(shifts, np.int64),
             epoch=epoch,
+        )
+
+    def part(self, first: int, end: int) -> "Stimulus":
+        """Return the samples ``first`` to ``end``, without the latter."""
+        each = slice(first, end)
+        return Stimulus(
+            pixels=self.pixels[each],
+            labels=self.labels[each],
+            train=self.train[each],
+            rate_shift=self.rate_shift[each],
+            epoch=self.epoch[each],
         )
 
     def stream(self, parameters: Parameters) -> Transfers:
@@ -186,7 +201,7 @@ class _Words:
         return words, unknown
 
 
-def _payloads(parameters: Parameters, stream: Transfers) -> Bytes:
+def payloads_of(parameters: Parameters, stream: Transfers) -> Bytes:
     """Return the payloads of ``samples`` as rows of bytes, little-endian."""
     p = parameters
     fields = [(stream.pixels[:, each], p.activation_bits) for each in range(p.pixels_per_beat)]
@@ -196,7 +211,7 @@ def _payloads(parameters: Parameters, stream: Transfers) -> Bytes:
     return np.packbits(np.array(bits, np.uint8).T, axis=1, bitorder="little")
 
 
-def _functional_run(network: Network, stimulus: Stimulus) -> Ints:
+def functional_run(network: Network, stimulus: Stimulus) -> Ints:
     """Run the samples through the functional model; return its predictions."""
     settings = np.stack([stimulus.train.astype(np.int64), stimulus.rate_shift])
     changes = np.flatnonzero(np.any(settings[:, 1:] != settings[:, :-1], axis=0)) + 1
@@ -313,7 +328,7 @@ class _Checker(threading.Thread):
     def _check(self, pipe: BinaryIO) -> tuple[int, int, Ints, State]:
         p, stream = self._p, self._stream
         network = Network(p, self._initial.copy())
-        predictions = _functional_run(network, self._stimulus)
+        predictions = functional_run(network, self._stimulus)
         predicted: int | None = None
         if self._stalls == 0:
             ahead = Clocked(p, self._initial)
@@ -448,20 +463,24 @@ class _Checker(threading.Thread):
                 self._compare_end(f"sample {sample}, {name} of its record", want, word)
 
     def _compare_states(self, expected: State, got: State, model: str) -> None:
-        for name in ("weights", "biases", "draw", "update"):
-            want, have = np.atleast_2d(getattr(expected, name)), np.atleast_2d(getattr(got, name))
-            self.comparisons += have.size
-            different = np.argwhere(want != have)
-            if len(different):
-                row, lane = different[0].tolist()
-                place = f"{word_place(self._p, name, row, lane)}, against {model}"
-                report = end_report(place, want[row, lane], have[row, lane], self._replay)
-                raise DivergenceError(report)
+        self.comparisons += sum(getattr(got, name).size for name in gateware_state(self._p))
+        difference = state_difference(self._p, expected, got)
+        if difference is not None:
+            place, want, have = difference
+            raise DivergenceError(end_report(f"{place}, against {model}", want, have, self._replay))
 
 
 def probe_width(parameters: Parameters) -> int:
     """Return the bits of the probe port."""
     return sum(probe.bits * probe.words for probe in probe_table(parameters))
+
+
+def most_clocks(parameters: Parameters, stalls: float) -> int:
+    """Return far more clocks than a sample can need: behind them the trainer is taken to hang."""
+    layout = Layout.of(parameters)
+    # Some hundred clocks for each block and layer.
+    blocks = layout.block_rows * (2 * parameters.lanes + 100)
+    return int(4 * (2 * parameters.layers[0] + 2 * layout.rows + blocks + 200) / (1 - stalls))
 
 
 def _recording_clocks(parameters: Parameters) -> int:
@@ -481,16 +500,13 @@ def _job(
     p, layout = parameters, Layout.of(parameters)
     width = probe_width(p)
     low = {probe.name: low for probe, _, low in probe_columns(probe_table(p))}
-    # Far more than a sample can need, with some hundred clocks for each block and layer.
-    blocks = layout.block_rows * (2 * p.lanes + 100)
-    per_sample = 4 * (2 * p.layers[0] + 2 * layout.rows + blocks + 200)
     return Job(
         pipe=pipe,
         payload_bytes=payload_bytes,
         in_ready=width - 1 - low["in_ready"],
         out_valid=width - 1 - low["out_valid"],
         chunk=_recording_clocks(p),
-        limit=int((len(stimulus.labels) + 2) * per_sample / (1 - stalls)),
+        limit=(len(stimulus.labels) + 2) * most_clocks(p, stalls),
         stalls=stalls,
         seed=seed,
         memories=(
@@ -541,7 +557,7 @@ def lockstep(
     if not 0 <= stalls < 1:
         raise ValueError(f"the probability of stalls must be in 0 <= p < 1, not {stalls}")
     stream = stimulus.stream(parameters)
-    payloads = _payloads(parameters, stream)
+    payloads = payloads_of(parameters, stream)
     state = State.initial(parameters) if state is None else state
     simulation = folder / "simulation"
     simulation.mkdir(parents=True, exist_ok=True)
@@ -628,6 +644,7 @@ def cosim(
     *,
     folder: Path,
     samples: int | None = None,
+    first_sample: int = 0,
     simulator: str = "verilator",
     state: State | None = None,
     stalls: float = 0.0,
@@ -636,14 +653,14 @@ def cosim(
     replay: str = "nomul cosim",
     progress: Progress | None = None,
 ) -> LockstepResult:
-    """Train on the first samples of a data set in lockstep; default is one epoch.
+    """Train on samples of a data set in lockstep; default is the first epoch.
 
     Arguments and errors are those of :func:`lockstep`.
     """
     count = len(dataset.train_labels) if samples is None else samples
     return lockstep(
         parameters,
-        Stimulus.training(parameters, dataset, count),
+        Stimulus.training(parameters, dataset, count, first_sample),
         folder=folder,
         simulator=simulator,
         state=state,

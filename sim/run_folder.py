@@ -215,12 +215,23 @@ def training_in(path: Path) -> Iterator[None]:
         RunError: If one does already, or ``path`` is no folder of a run.
     """
     _require_run(path)
+    with locked(path, COMMAND):
+        yield
+
+
+@contextmanager
+def locked(path: Path, command: str) -> Iterator[None]:
+    """Keep other processes from working in an output folder.
+
+    Raises:
+        RunError: If one does already.
+    """
     with (path / MARKER).open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(
-                f"another nomul train is at work in {path}; "
+                f"another nomul {command} is at work in {path}; "
                 "wait for it, or choose another folder with --output"
             ) from error
         yield

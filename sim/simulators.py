@@ -37,6 +37,9 @@ SIMULATORS = ("verilator", "icarus")
 #: File name of a compiled design inside its folder, by simulator.
 _PROGRAM = {"verilator": "simulation", "icarus": "simulation.vvp"}
 
+#: File name of a compiled library inside its folder.
+_LIBRARY = "design.so"
+
 #: File that a run with ``waves`` leaves in its folder, by simulator.
 WAVES_FILE = {"verilator": "waves.vcd", "icarus": "waves.fst"}
 
@@ -277,60 +280,179 @@ def _build_verilator(
     memories: Sequence[str],
     waves: bool,
 ) -> None:
-    environment = dict(os.environ)
-    if verilator.root is not None:
-        environment["VERILATOR_ROOT"] = str(verilator.root)
-    log = folder / "build.log"
-    (folder / "design.v").write_text(verilog, encoding="utf-8")
     # Only what a testbench touches is public: making all signals public costs 5 times the speed.
-    public = ["`verilator_config"]
-    public += [f'public_flat_rw -module "{top}" -var "{port}"' for port in _ports(verilog, top)]
+    public = [f'public_flat_rw -module "{top}" -var "{port}"' for port in _ports(verilog, top)]
     public += [f'public_flat_rw -module "*" -var "{memory}"' for memory in memories]
-    (folder / "public.vlt").write_text("\n".join(public) + "\n", encoding="utf-8")
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-    command = [str(verilator.path), "-cc", "--exe", "--vpi", "--make", "json"]
-    command += ["--Mdir", "generated", "--prefix", "Vtop", "--top-module", top]
-    command += ["--timescale", "1ns/1ps", *_WARNINGS_OFF, *(["--trace-vcd"] if waves else [])]
-    _run_all([[*command, "public.vlt", "design.v", str(main)]], log, environment)
-
-    listing = json.loads((folder / "generated" / "Vtop.json").read_text(encoding="utf-8"))
-    include = Path(listing["system"]["verilator_root"]) / "include"
-    options = listing["options"]
-    flags = [f"-I{folder / 'generated'}", f"-I{include}", f"-I{include / 'vltstd'}"]
-    flags += ["-std=c++17", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0"]
-    flags += [f"-DVM_TRACE={int(options['trace'])}", f"-DVM_TRACE_VCD={int(options['trace_vcd'])}"]
-    flags += ["-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0"]
-    sources = {name: [Path(each) for each in files] for name, files in listing["sources"].items()}
-
-    # The run-time library is the same for every design: it is compiled once.
-    def build_runtime(runtime: Path) -> None:
-        _run_all(
-            _compile_commands(compiler, sources["global"], "-O2", flags, runtime),
-            runtime / "build.log",
-            environment,
-        )
-
-    recipe = [flags[1:], [str(each) for each in sources["global"]], verilator.version]
-    recipe += [str(compiler.path), compiler.version, Path(__file__).read_text(encoding="utf-8")]
-    runtime = _publish(cache, "verilator-runtime", recipe, build_runtime)
-
-    fast = _pieces(folder, "fast", [main, *sources["classes_fast"], *sources["support_fast"]])
-    slow = _pieces(folder, "slow", [*sources["classes_slow"], *sources["support_slow"]])
-    commands = _compile_commands(compiler, fast, "-O2", flags, folder)
-    # These run once, at the start; optimising them costs more time than it saves.
-    commands += _compile_commands(compiler, slow, "-O0", flags, folder)
-    _run_all(commands, log, environment)
-
+    options = ["--exe", "--vpi", *(["--trace-vcd"] if waves else [])]
+    build = _VerilatorBuild(folder, cache, verilator, compiler, [])
+    build.verilate(verilog, top, public, options, [main])
+    build.compile([main])
     libraries = cocotb_tools.config.libs_dir
-    link = [str(compiler.path), "-o", _PROGRAM["verilator"]]
-    link += [str(each) for each in sorted([*folder.glob("*.o"), *runtime.glob("*.o")])]
-    link += [f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator", "-pthread"]
+    link = [f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator", "-pthread"]
     if sys.platform == "darwin":
         link += ["-Wl,-undefined,dynamic_lookup"]
-    _run_all([link], log, environment)
-    shutil.rmtree(folder / "generated")
-    for leftover in (*folder.glob("*.o"), *folder.glob("*.cpp")):
-        leftover.unlink()
+    build.link(_PROGRAM["verilator"], link)
+
+
+def compile_library(
+    verilog: str,
+    top: str,
+    source: Path,
+    memories: Mapping[str, str],
+    *,
+    cache: Path | None = None,
+) -> Path:
+    """Compile Verilog text and a C++ file that drives it into a shared library, with Verilator.
+
+    Args:
+        verilog: The whole design.
+        top: Name of the top module, whose C++ class is ``Vtop``.
+        source: The C++ file.
+        memories: Macros for the C++ file: each becomes the name of a member of ``Vtop``'s root,
+            given as the path of a memory below the top.
+        cache: Folder that keeps compiled designs; default :func:`cache_folder`.
+
+    Returns:
+        The library.
+
+    Raises:
+        SimulatorError: If a tool is missing or refuses the design, or a memory is not there.
+    """
+    cache = cache or cache_folder()
+    verilator, compiler = find_verilator(), find_compiler()
+    code = source.read_text(encoding="utf-8")
+    recipe = [Path(__file__).read_text(encoding="utf-8"), verilog, top, code, dict(memories)]
+    recipe += [str(verilator.path), verilator.version, str(compiler.path), compiler.version]
+    folder = _publish(
+        cache,
+        f"library-{top}",
+        recipe,
+        lambda folder: _build_library(
+            folder, cache, verilator, compiler, verilog, top, source, memories
+        ),
+    )
+    return folder / _LIBRARY
+
+
+def _build_library(
+    folder: Path,
+    cache: Path,
+    verilator: Tool,
+    compiler: Tool,
+    verilog: str,
+    top: str,
+    source: Path,
+    memories: Mapping[str, str],
+) -> None:
+    # Public for reading keeps a memory's name and costs nothing; public for writing too costs a
+    # fifth of the speed.
+    public = [
+        f'public_flat_rd -module "*" -var "{path.rpartition(".")[2]}"' for path in memories.values()
+    ]
+    # Hidden, so that several designs live in one process.
+    build = _VerilatorBuild(folder, cache, verilator, compiler, ["-fPIC", "-fvisibility=hidden"])
+    build.verilate(verilog, top, public, [], [])
+    header = (folder / "generated" / "Vtop___024root.h").read_text(encoding="utf-8")
+    macros = []
+    for macro, path in memories.items():
+        members = set(re.findall(rf"\b{top}__DOT__{path.replace('.', '__DOT__')}\b", header))
+        if len(members) != 1:
+            raise SimulatorError(f"the design has no memory {path}")
+        macros.append(f"-D{macro}={members.pop()}")
+    build.compile([source], macros)
+    build.link(_LIBRARY, ["-shared", "-pthread"])
+
+
+class _VerilatorBuild:
+    """The way from Verilog to a program or a library, in one folder.
+
+    Args:
+        folder: Where to work; only the result, the log and the sources of the design stay.
+        cache: Where the run-time library is kept, which is the same for every design.
+        verilator: The tool.
+        compiler: The C++ compiler.
+        flags: Flags of every compilation.
+    """
+
+    def __init__(
+        self, folder: Path, cache: Path, verilator: Tool, compiler: Tool, flags: Sequence[str]
+    ) -> None:
+        self._folder, self._cache = folder, cache
+        self._verilator, self._compiler = verilator, compiler
+        self._flags = list(flags)
+        self._environment = dict(os.environ)
+        if verilator.root is not None:
+            self._environment["VERILATOR_ROOT"] = str(verilator.root)
+        self._log = folder / "build.log"
+        self._sources: dict[str, list[Path]] = {}
+        self._runtime = Path()
+
+    def verilate(
+        self,
+        verilog: str,
+        top: str,
+        public: Sequence[str],
+        options: Sequence[str],
+        sources: Sequence[Path],
+    ) -> None:
+        """Write the design's C++ into ``generated``, and compile the run-time library."""
+        folder, verilator = self._folder, self._verilator
+        (folder / "design.v").write_text(verilog, encoding="utf-8")
+        lines = ["`verilator_config", *public, ""]
+        (folder / "public.vlt").write_text("\n".join(lines), encoding="utf-8")
+        command = [str(verilator.path), "-cc", *options, "--make", "json"]
+        command += ["--Mdir", "generated", "--prefix", "Vtop", "--top-module", top]
+        command += ["--timescale", "1ns/1ps", *_WARNINGS_OFF]
+        command += ["public.vlt", "design.v", *(str(each) for each in sources)]
+        _run_all([command], self._log, self._environment)
+
+        listing = json.loads((folder / "generated" / "Vtop.json").read_text(encoding="utf-8"))
+        include = Path(listing["system"]["verilator_root"]) / "include"
+        chosen = listing["options"]
+        flags = [f"-I{folder / 'generated'}", f"-I{include}", f"-I{include / 'vltstd'}"]
+        flags += ["-std=c++17", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0"]
+        flags += [
+            f"-DVM_TRACE={int(chosen['trace'])}",
+            f"-DVM_TRACE_VCD={int(chosen['trace_vcd'])}",
+            "-DVM_TRACE_FST=0",
+            "-DVM_TRACE_SAIF=0",
+        ]
+        self._flags = flags + self._flags
+        files = listing["sources"].items()
+        self._sources = {name: [Path(each) for each in paths] for name, paths in files}
+        library, compiler = self._sources["global"], self._compiler
+
+        def build_runtime(runtime: Path) -> None:
+            _run_all(
+                _compile_commands(compiler, library, "-O2", self._flags, runtime),
+                runtime / "build.log",
+                self._environment,
+            )
+
+        recipe = [self._flags[1:], [str(each) for each in library], verilator.version]
+        recipe += [str(compiler.path), compiler.version, Path(__file__).read_text(encoding="utf-8")]
+        self._runtime = _publish(self._cache, "verilator-runtime", recipe, build_runtime)
+
+    def compile(self, sources: Sequence[Path], macros: Sequence[str] = ()) -> None:
+        """Compile the design, and C++ files that belong to it."""
+        design, flags = self._sources, [*self._flags, *macros]
+        fast = [*sources, *design["classes_fast"], *design.get("support_fast", [])]
+        slow = [*design["classes_slow"], *design["support_slow"]]
+        pieces = _pieces(self._folder, "fast", fast), _pieces(self._folder, "slow", slow)
+        commands = _compile_commands(self._compiler, pieces[0], "-O2", flags, self._folder)
+        # These run once, at the start; optimising them costs more time than it saves.
+        commands += _compile_commands(self._compiler, pieces[1], "-O0", flags, self._folder)
+        _run_all(commands, self._log, self._environment)
+
+    def link(self, name: str, options: Sequence[str]) -> None:
+        """Link the result, and remove what it was made of."""
+        objects = sorted([*self._folder.glob("*.o"), *self._runtime.glob("*.o")])
+        command = [str(self._compiler.path), "-o", name, *(str(each) for each in objects), *options]
+        _run_all([command], self._log, self._environment)
+        shutil.rmtree(self._folder / "generated")
+        for leftover in (*self._folder.glob("*.o"), *self._folder.glob("*.cpp")):
+            leftover.unlink()
 
 
 def _ports(verilog: str, top: str) -> list[str]:

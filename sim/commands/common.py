@@ -119,10 +119,10 @@ def sample_bars() -> Progress:
     )
 
 
-def show_samples(bars: Progress, task: TaskID, done: int) -> None:
-    """Set a bar to the samples done."""
+def show_samples(bars: Progress, task: TaskID, done: int, before: int = 0) -> None:
+    """Set a bar to the samples done, of which so many were done before it began."""
     seconds = bars.tasks[task].elapsed or 0.0
-    rate = f"{done / seconds:,.0f} samples/s" if done and seconds else ""
+    rate = f"{(done - before) / seconds:,.0f} samples/s" if done > before and seconds else ""
     bars.update(task, completed=done, rate=rate)
 
 

@@ -16,7 +16,7 @@ from hdl.shapes import sample_shape
 from hdl.verilog import generate
 from sim import lockstep as lockstep_module
 from sim.divergence import DivergenceError
-from sim.lockstep import LockstepResult, Stimulus, _IdleWatch, _payloads, _Words, lockstep
+from sim.lockstep import LockstepResult, Stimulus, _IdleWatch, _Words, lockstep, payloads_of
 from sim.simulators import SimulationFailed
 from tests.configurations import random_samples
 
@@ -102,7 +102,7 @@ def test_unknown_bits_are_found(character: str) -> None:
 def test_payloads_are_the_streams() -> None:
     """Payloads have the layout that the gateware declares."""
     stream = samples().stream(PARAMETERS)
-    rows = _payloads(PARAMETERS, stream)
+    rows = payloads_of(PARAMETERS, stream)
     shape = sample_shape(PARAMETERS)
     for each in range(len(stream)):
         fields = {
@@ -171,8 +171,8 @@ def test_functional_model_counts_too(
         getattr(network.state, field)[-1:] += np.array(1, getattr(network.state, field).dtype)
         return predictions
 
-    functional_run = lockstep_module._functional_run
-    monkeypatch.setattr(lockstep_module, "_functional_run", slip)
+    functional_run = lockstep_module.functional_run
+    monkeypatch.setattr(lockstep_module, "functional_run", slip)
     with pytest.raises(DivergenceError, match="against the functional model"):
         run(tmp_path)
 
