@@ -7,6 +7,7 @@ each clock into memory of this process. It judges nothing. Calls release the GIL
 import ctypes
 import dataclasses
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,7 @@ class Trainer:
         self.weights = Packing([p.weight_bits] * p.lanes)
         self.biases = Packing([p.bias_bits] * p.lanes)
         self._probes = Packing.of_probes(p)
+        self._at_work = threading.Lock()
         self._library = ctypes.CDLL(str(path))
         self._library.nomul_open.restype = ctypes.c_void_p
         self._library.nomul_run.restype = ctypes.c_int64
@@ -179,9 +181,10 @@ class Trainer:
         self.samples = 0
 
     def close(self) -> None:
-        """Free the trainer, which must not be at work."""
-        self._library.nomul_close(self._handle)
-        self._handle = ctypes.c_void_p(None)
+        """Free the trainer, after the recording that another thread may be making."""
+        with self._at_work:
+            self._library.nomul_close(self._handle)
+            self._handle = ctypes.c_void_p(None)
 
     def recording(self, clocks: int) -> Recording:
         """Return space for so many clocks."""
@@ -217,7 +220,16 @@ class Trainer:
             stalls: uint8, for what follows each clock: 1 to begin no transfer, 2 not to be ready,
                 3 both; or empty for none.
             landing: Clocks to record after the one in which nothing is left to do.
+
+        Raises:
+            RuntimeError: If the trainer has been closed, as after an interrupt.
         """
+        with self._at_work:
+            if not self._handle:
+                raise RuntimeError("the trainer is closed")
+            return self._record(recording, stalls, landing)
+
+    def _record(self, recording: Recording, stalls: Bytes, landing: int) -> Recording:
         run, full = self._run, len(recording.valid) - landing
         run.stalls = _address(stalls) if len(stalls) else None
         run.predictions, run.predicted, run.idle = _address(recording.predictions), 0, 0
