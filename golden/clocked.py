@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from golden.accumulate import accumulate
+from golden.booth import booth_digit
 from golden.connect import binary, ternary
+from golden.formats import EXTRA_DRAWS_BITS
 from golden.gradient import bias_increment, hidden_delta, weight_increment
+from golden.inference import RULES
 from golden.jit import jit, part
 from golden.layout import Layout
 from golden.loss import logit, output_delta
@@ -37,6 +40,12 @@ Ints = npt.NDArray[np.int64]
 PHASES = ("FORWARD", "LOSS", "BACKWARD", "SETTLE", "DONE")
 FORWARD, LOSS, BACKWARD, SETTLE, DONE = range(5)
 BUBBLE, ENTRY, END = range(3)
+
+#: Numbers of the rules of inference that the gateware can have: places in :data:`RULES`.
+SAMPLED, THRESHOLDED, EXACT = (RULES.index(rule) for rule in ("sampled", "thresholded", "exact"))
+
+#: Most draws of sampled inference.
+MAX_DRAWS = 1 << EXTRA_DRAWS_BITS
 
 #: Slots for steps in flight: a power of two, more than the 9 + T <= 17 stages.
 RING = 32
@@ -57,7 +66,7 @@ class _Row(NamedTuple):
     """Column of each register's first word; from ``load_index`` on those that are not probed."""
 
     load_valid: int
-    load_beat: int
+    load_begun: int
     load_mask: int
     load_buffer: int
     list_open: int
@@ -66,8 +75,10 @@ class _Row(NamedTuple):
     dropout_state: int
     in_ready: int
     state: int
+    pass_index: int
     layer: int
     block: int
+    plane: int
     position: int
     first: int
     pending: int
@@ -101,6 +112,7 @@ class _Row(NamedTuple):
     hidden_count: int
     hidden_closed: int
     output_delta: int
+    logit_sum: int
     best_sum: int
     best_index: int
     loss_any: int
@@ -115,6 +127,8 @@ class _Row(NamedTuple):
     label: int
     train: int
     shift: int
+    rule: int
+    extra_draws: int
     row_base: int
     block_row: int
     layer_first: int
@@ -135,7 +149,7 @@ class _Row(NamedTuple):
 
 
 class _Constants(NamedTuple):
-    """Numbers of the configuration; shifts include the fraction bits ``g``."""
+    """Numbers of the configuration."""
 
     lanes: int
     depth: int
@@ -146,13 +160,17 @@ class _Constants(NamedTuple):
     sources: int
     random_width: int
     connect_binary: int
-    stochastic_draw: int
     draw_bits: int
     draw_shift: int
     weight_fraction_bits: int
     weight_max: int
+    exact: int
+    planes: int
+    plane_bits: int
+    draw_fraction_bits: int
+    sum_alignment: int
     bias_max: int
-    bias_drop: int
+    bias_fraction_bits: int
     bias_shift: int
     activation_bits: int
     activation_max: int
@@ -166,7 +184,10 @@ class _Constants(NamedTuple):
 
 
 class _Tables(NamedTuple):
-    """int64 arrays with one entry a layer; ``source`` has one a lane."""
+    """int64 arrays with one entry a layer; ``source`` has one a lane.
+
+    Shifts include the fraction bits of what is shifted.
+    """
 
     inputs: Ints
     units: Ints
@@ -191,6 +212,7 @@ class _Memories(NamedTuple):
     biases: Ints
     deltas: Ints
     scratch: Ints
+    logits: Ints
     draw_slots: Ints
     drain_sums: Ints
 
@@ -202,6 +224,8 @@ class _Steps(NamedTuple):
     backward: Ints
     layer: Ints
     block: Ints
+    rule: Ints
+    plane: Ints
     position: Ints
     row_base: Ints
     block_row: Ints
@@ -225,9 +249,13 @@ class _Stream(NamedTuple):
     """The fields of :class:`Transfers`, as the compiled code takes them."""
 
     pixels: Ints
+    first: Ints
+    last: Ints
     label: Ints
     train: Ints
     shift: Ints
+    rule: Ints
+    extra_draws: Ints
 
 
 @part
@@ -247,7 +275,7 @@ def _in_ready(now: Ints, at: _Row, c: _Constants) -> bool:
             left += now[at.load_mask + i]
         ready = left <= 1 and now[at.load_last] == 0
     buffer = now[at.load_buffer]
-    return ready and (now[at.load_beat] != 0 or now[at.list_open + buffer] == 0)
+    return ready and (now[at.load_begun] != 0 or now[at.list_open + buffer] == 0)
 
 
 @part
@@ -285,20 +313,41 @@ def _loader(
                 new[at.list_closed + buffer] = 1
                 new[at.load_buffer] = 1 - buffer
     if taken >= 0:
-        beat = now[at.load_beat]
-        last = beat + c.pixels_per_beat >= c.inputs
+        index = stream.first[taken]
         new[at.load_valid] = 1
         for i in range(c.pixels_per_beat):
             pixel = stream.pixels[taken, i]
             new[at.load_pixels + i] = pixel
-            new[at.load_mask + i] = pixel != 0 and beat + i < c.inputs
-        new[at.load_index] = beat
-        new[at.load_last] = last
-        new[at.load_beat] = 0 if last else beat + c.pixels_per_beat
+            new[at.load_mask + i] = pixel != 0 and index + i < c.inputs
+        new[at.load_index] = index
+        new[at.load_last] = stream.last[taken]
+        new[at.load_begun] = 1 - stream.last[taken]
         new[at.list_open + buffer] = 1
         new[at.label + buffer] = stream.label[taken]
         new[at.train + buffer] = stream.train[taken]
         new[at.shift + buffer] = stream.shift[taken]
+        new[at.rule + buffer] = stream.rule[taken]
+        new[at.extra_draws + buffer] = stream.extra_draws[taken]
+
+
+@part
+def _rule(now: Ints, at: _Row, c: _Constants) -> int:
+    """Return the rule of the sample in hand (section 3)."""
+    buffer = now[at.buffer]
+    rule = now[at.rule + buffer]
+    known = rule == THRESHOLDED or (rule == EXACT and c.exact != 0)
+    return int(rule) if known and now[at.train + buffer] == 0 else SAMPLED
+
+
+@part
+def _clear_lists_and_loss(new: Ints, at: _Row, c: _Constants) -> None:
+    """Forget what a forward pass left."""
+    for hidden in range(c.depth - 1):
+        new[at.hidden_count + hidden] = 0
+        new[at.hidden_closed + hidden] = 0
+    new[at.best_valid] = 0
+    new[at.loss_any] = 0
+    new[at.loss_done] = 0
 
 
 @part
@@ -320,6 +369,7 @@ def _walker(
     position = now[at.position]
     first = now[at.first]
     buffer = now[at.buffer]
+    rule = _rule(now, at, c)
     if layer == 0:
         count = now[at.list_count + buffer]
         closed = now[at.list_closed + buffer]
@@ -330,6 +380,9 @@ def _walker(
     if state == FORWARD:
         if position < count:
             kind = ENTRY
+        elif closed != 0 and rule == EXACT and now[at.plane] != c.planes - 1:
+            new[at.position] = 0
+            new[at.plane] = now[at.plane] + 1
         elif closed != 0 and now[at.pending] == 0:
             kind = END
     elif state == BACKWARD and (first == 0 or now[at.gap] == 0):
@@ -340,6 +393,8 @@ def _walker(
     step.backward[slot] = state == BACKWARD
     step.layer[slot] = layer
     step.block[slot] = block
+    step.rule[slot] = rule
+    step.plane[slot] = now[at.plane]
     step.position[slot] = position
     step.row_base[slot] = now[at.row_base]
     step.block_row[slot] = now[at.block_row]
@@ -368,6 +423,7 @@ def _walker(
         new[at.position] = position + 1
     elif kind == END:
         new[at.position] = 0
+        new[at.plane] = 0
         new[at.first] = 1
         new[at.row_base] = now[at.row_base] + table.inputs[layer]
         new[at.block_row] = now[at.block_row] + 1
@@ -388,7 +444,20 @@ def _walker(
     if now[at.out_valid] != 0 and out_ready:
         new[at.out_valid] = 0
     if state == LOSS:
-        if now[at.loss_done] != 0 and (now[at.out_valid] == 0 or out_ready):
+        again = (
+            now[at.train + buffer] == 0
+            and rule == SAMPLED
+            and now[at.pass_index] != now[at.extra_draws + buffer]
+        )
+        if now[at.loss_done] != 0 and again:
+            new[at.pass_index] = now[at.pass_index] + 1
+            new[at.state] = FORWARD
+            new[at.layer] = 0
+            new[at.row_base] = 0
+            new[at.block_row] = 0
+            new[at.layer_first] = 0
+            _clear_lists_and_loss(new, at, c)
+        elif now[at.loss_done] != 0 and (now[at.out_valid] == 0 or out_ready):
             new[at.out_valid] = 1
             new[at.out_prediction] = now[at.best_index]
             if now[at.train + buffer] != 0 and now[at.loss_any] != 0:
@@ -416,13 +485,9 @@ def _walker(
         new[at.list_closed + buffer] = 0
         new[at.list_count + buffer] = 0
         new[at.buffer] = 1 - buffer
-        for hidden in range(c.depth - 1):
-            new[at.hidden_count + hidden] = 0
-            new[at.hidden_closed + hidden] = 0
-        new[at.best_valid] = 0
-        new[at.loss_any] = 0
-        new[at.loss_done] = 0
+        _clear_lists_and_loss(new, at, c)
         new[at.trained] = 0
+        new[at.pass_index] = 0
         new[at.layer] = 0
         new[at.row_base] = 0
         new[at.block_row] = 0
@@ -494,9 +559,10 @@ def _random_sources(
             else:
                 memory.draw_slots[layer, s] = word
         if entry:
-            random = top_bits(np.uint64(word), c.random_width, c.draw_bits)
-            step.draw_rounding[slot, s] = rounding(random, c.draw_bits, c.draw_shift)
-            if c.stochastic_draw != 0:
+            bits = c.draw_bits if step.rule[slot] == SAMPLED else 0
+            random = top_bits(np.uint64(word), c.random_width, bits)
+            step.draw_rounding[slot, s] = rounding(random, bits, c.draw_shift)
+            if bits > 0:
                 word = np.int64(next_state(np.uint64(word), c.random_width))
         new[at.draw_state + s] = word
     if not (entry and backward):
@@ -527,7 +593,10 @@ def _draw_weights(
         random = step.draw_rounding[slot]
         draw = new[at.draw : at.draw + lanes]
         _copy(new[at.weight : at.weight + lanes], weight)
-        if c.connect_binary != 0:
+        if step.rule[slot] == EXACT:
+            for lane in range(lanes):
+                draw[lane] = booth_digit(weight[lane], step.plane[slot], c.plane_bits)
+        elif c.connect_binary != 0:
             fraction_bits = c.weight_fraction_bits
             for lane in range(lanes):
                 draw[lane] = binary(weight[lane], random[table.source[lane]], fraction_bits)
@@ -549,12 +618,20 @@ def _accumulate(clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, step:
     if step.backward[slot] == 0:
         first = step.first[slot] != 0
         bias = step.bias[slot]
+        if step.rule[slot] == EXACT:
+            fraction_bits, alignment = c.weight_fraction_bits, 0
+            value_shift = c.plane_bits * step.plane[slot]
+        else:
+            fraction_bits, alignment = c.draw_fraction_bits, c.sum_alignment
+            value_shift = c.sum_alignment
         # 0 for an end step.
-        value = step.entry_value[slot]
+        value = step.entry_value[slot] << value_shift
         before = now[at.accumulator : at.accumulator + lanes]
         after = new[at.accumulator : at.accumulator + lanes]
         for lane in range(lanes):
-            total = bias[lane] >> c.bias_drop if first else before[lane]
+            total = before[lane]
+            if first:
+                total = (bias[lane] << fraction_bits >> c.bias_fraction_bits) << alignment
             after[lane] = accumulate(total, draw[lane], value)
     elif step.kind[slot] == ENTRY:
         delta = now[at.delta : at.delta + lanes]
@@ -668,14 +745,6 @@ def _drain(
     new[at.e3_fin] = now[at.e2_fin]
     new[at.e3_sum] = now[at.drain_sum]
     new[at.e3_lane] = now[at.drain_lane]
-    if (
-        now[at.e2_valid] != 0
-        and output
-        and (now[at.best_valid] == 0 or now[at.drain_sum] > now[at.best_sum])
-    ):
-        new[at.best_sum] = now[at.drain_sum]
-        new[at.best_index] = unit_base + now[at.drain_lane]
-        new[at.best_valid] = 1
 
     new[at.e4_valid] = now[at.e3_valid]
     new[at.e4_fin] = now[at.e3_fin]
@@ -689,14 +758,22 @@ def _drain(
             new[at.output_delta] = output_delta(
                 logit(total, shift), is_label, c.margin, c.output_delta_max
             )
+            new[at.logit_sum] = total
+            if now[at.pass_index] != 0:
+                new[at.logit_sum] = memory.logits[index] + total
         else:
             new[at.activation] = relu(total, shift, c.activation_max)
 
     if now[at.e4_valid] != 0:
         if not output:
             new[at.hidden_count + layer] = now[at.hidden_count + layer] + 1
-        elif now[at.output_delta] != 0:
-            new[at.loss_any] = 1
+        else:
+            if now[at.output_delta] != 0:
+                new[at.loss_any] = 1
+            if now[at.best_valid] == 0 or now[at.logit_sum] > now[at.best_sum]:
+                new[at.best_sum] = now[at.logit_sum]
+                new[at.best_index] = now[at.drain_index]
+                new[at.best_valid] = 1
     if now[at.e4_fin] != 0 and now[at.drain_block] == table.blocks[layer] - 1:
         if output:
             new[at.loss_done] = 1
@@ -749,6 +826,7 @@ def _write_memories(
         index = now[at.drain_index]
         if layer == c.depth - 1:
             memory.deltas[now[at.drain_row], index % c.lanes] = now[at.output_delta]
+            memory.logits[index] = now[at.logit_sum]
         else:
             address = table.hidden_base[layer] + now[at.hidden_count + layer]
             memory.hidden_index[address] = index
@@ -818,22 +896,30 @@ class Transfers:
 
     Attributes:
         pixels: int64, shape (m, N): the pixels of each transfer, ``0 .. 2**A - 1``.
+        first: int64, shape (m,): the number of the first of them, ``0 .. n_0 - 1``.
+        last: int64, shape (m,): 1 ends the sample.
         label: int64, shape (m,).
         train: int64, shape (m,): 1 trains on the sample, 0 evaluates it.
         shift: int64, shape (m,): learning-rate shift ``sh``.
+        rule: int64, shape (m,): SAMPLED, THRESHOLDED or EXACT; of evaluation samples.
+        extra_draws: int64, shape (m,): draws beyond the first, ``K - 1``; of the rule SAMPLED.
     """
 
     pixels: Ints
+    first: Ints
+    last: Ints
     label: Ints
     train: Ints
     shift: Ints
+    rule: Ints
+    extra_draws: Ints
 
     def __len__(self) -> int:
         return len(self.label)
 
 
 def transfers_per_sample(parameters: Parameters) -> int:
-    """Return the transfers that carry one sample, ``ceil(n_0 / N)``."""
+    """Return the transfers that carry one dense sample, ``ceil(n_0 / N)``."""
     return -(-parameters.layers[0] // parameters.pixels_per_beat)
 
 
@@ -843,8 +929,15 @@ def transfers(
     labels: npt.ArrayLike,
     train: npt.ArrayLike,
     rate_shift: npt.ArrayLike,
+    rule: npt.ArrayLike = SAMPLED,
+    draws: npt.ArrayLike = 1,
+    sparse: npt.ArrayLike = 0,
 ) -> Transfers:
-    """Cut samples into transfers; the pixels that the last one of a sample lacks are 0.
+    """Cut samples into transfers.
+
+    Dense: all pixels, in words of N; those that the last one of a sample lacks are 0. Sparse: a
+    transfer for each pixel that is not 0, as the first of its word, or one of zeros if there is
+    none.
 
     Args:
         parameters: The configuration.
@@ -852,6 +945,9 @@ def transfers(
         labels: Shape (n,), ``0 .. n_L - 1``.
         train: Shape (n,), or one flag for all.
         rate_shift: Learning-rate shift ``sh``, shape (n,), or one for all; ``0 .. max_rate_shift``.
+        rule: SAMPLED, THRESHOLDED or EXACT, shape (n,), or one for all; counts for evaluation.
+        draws: ``K``, shape (n,), or one for all; ``1 .. MAX_DRAWS``; counts for the rule SAMPLED.
+        sparse: Whether a sample is sparse, shape (n,), or one flag for all.
 
     Raises:
         ValueError: If a shape or a value is out of range.
@@ -862,33 +958,50 @@ def transfers(
         raise ValueError(f"pixels must have the shape (n, {p.layers[0]}), not {values.shape}")
     samples = len(values)
     columns = {}
-    for name, given, high in (
-        ("labels", labels, p.layers[-1] - 1),
-        ("train", train, 1),
-        ("rate_shift", rate_shift, p.max_rate_shift),
+    for name, given, low, high in (
+        ("labels", labels, 0, p.layers[-1] - 1),
+        ("train", train, 0, 1),
+        ("rate_shift", rate_shift, 0, p.max_rate_shift),
+        ("rule", rule, 0, EXACT if p.inference == "exact" else THRESHOLDED),
+        ("draws", draws, 1, MAX_DRAWS),
+        ("sparse", sparse, 0, 1),
     ):
         column = np.asarray(given, np.int64)
         if column.ndim == 0 and name != "labels":
             column = np.broadcast_to(column, (samples,))
         if column.shape != (samples,):
             raise ValueError(f"{name} must have one entry a sample, {samples}, not {column.shape}")
-        _require_range(name, column, high)
+        _require_range(name, column, low, high)
         columns[name] = column
-    _require_range("pixels", values, p.activation_max)
-    beats = transfers_per_sample(p)
-    padded = np.zeros((samples, beats * p.pixels_per_beat), np.int64)
-    padded[:, : p.layers[0]] = values
+    _require_range("pixels", values, 0, p.activation_max)
+    width, beats = p.pixels_per_beat, transfers_per_sample(p)
+    dense, listed = np.flatnonzero(columns["sparse"] == 0), np.flatnonzero(columns["sparse"])
+    padded = np.zeros((len(dense), beats * width), np.int64)
+    padded[:, : p.layers[0]] = values[dense]
+    live = values[listed] != 0
+    live[:, 0] |= ~live.any(axis=1)
+    row, entry = np.nonzero(live)
+    entries = np.zeros((len(row), width), np.int64)
+    entries[:, 0] = values[listed[row], entry]
+    number = np.concatenate([np.repeat(dense, beats), listed[row]])
+    # Stable, so that the words of a sample stay in order.
+    order = np.argsort(number, kind="stable")
+    number = number[order]
     return Transfers(
-        pixels=padded.reshape(samples * beats, p.pixels_per_beat),
-        label=np.repeat(columns["labels"], beats),
-        train=np.repeat(columns["train"], beats),
-        shift=np.repeat(columns["rate_shift"], beats),
+        pixels=np.concatenate([padded.reshape(-1, width), entries])[order],
+        first=np.concatenate([np.tile(np.arange(beats) * width, len(dense)), entry])[order],
+        last=np.append(number[1:] != number[:-1], np.ones(min(1, samples))).astype(np.int64),
+        label=columns["labels"][number],
+        train=columns["train"][number],
+        shift=columns["rate_shift"][number],
+        rule=columns["rule"][number],
+        extra_draws=columns["draws"][number] - 1,
     )
 
 
-def _require_range(name: str, values: Ints, high: int) -> None:
-    if values.size and not (values.min() >= 0 and values.max() <= high):
-        raise ValueError(f"{name} must be in 0..{high}, not {values.min()}..{values.max()}")
+def _require_range(name: str, values: Ints, low: int, high: int) -> None:
+    if values.size and not (values.min() >= low and values.max() <= high):
+        raise ValueError(f"{name} must be in {low}..{high}, not {values.min()}..{values.max()}")
 
 
 def _constants(p: Parameters) -> _Constants:
@@ -903,13 +1016,17 @@ def _constants(p: Parameters) -> _Constants:
         sources=p.random_sources,
         random_width=p.random_width,
         connect_binary=int(p.connect == "binary"),
-        stochastic_draw=int(p.draw == "stochastic"),
         draw_bits=p.draw_bits if p.draw == "stochastic" else 0,
         draw_shift=p.draw_shift,
         weight_fraction_bits=p.weight_fraction_bits,
         weight_max=p.weight_max,
+        exact=int(p.inference == "exact"),
+        planes=p.planes,
+        plane_bits=p.draw_steps,
+        draw_fraction_bits=p.draw_fraction_bits,
+        sum_alignment=p.accumulator_fraction_bits - p.draw_fraction_bits,
         bias_max=p.bias_max,
-        bias_drop=p.bias_fraction_bits - p.draw_fraction_bits,
+        bias_fraction_bits=p.bias_fraction_bits,
         bias_shift=p.bias_shift,
         activation_bits=p.activation_bits,
         activation_max=p.activation_max,
@@ -925,7 +1042,7 @@ def _constants(p: Parameters) -> _Constants:
 
 def _tables(p: Parameters) -> _Tables:
     layout = Layout.of(p)
-    g = p.draw_fraction_bits
+    g, f = p.draw_fraction_bits, p.accumulator_fraction_bits
     columns = {
         "inputs": p.layers[:-1],
         "units": p.layers[1:],
@@ -933,7 +1050,7 @@ def _tables(p: Parameters) -> _Tables:
         "row_base": layout.row_base,
         "block_base": layout.block_base,
         "hidden_base": layout.hidden_base,
-        "activation_shift": [shift + g for shift in p.activation_shifts],
+        "activation_shift": [shift + f for shift in p.activation_shifts],
         # The first layer hands no deltas on.
         "delta_shift": [0, *(shift + g for shift in p.delta_shifts)],
         "update_shift": p.update_shifts,
@@ -945,6 +1062,7 @@ def _tables(p: Parameters) -> _Tables:
 def _row(p: Parameters) -> tuple[_Row, int]:
     """Return the place of each register in a row, probed ones first, and the length of a row."""
     words = {"load_pixels": p.pixels_per_beat, "label": 2, "train": 2, "shift": 2}
+    words |= {"rule": 2, "extra_draws": 2}
     at: dict[str, int] = {}
     width = 0
     for probe in probe_table(p):
@@ -1003,6 +1121,7 @@ class Clocked:
             biases=state.biases.copy(),
             deltas=np.zeros((layout.block_rows, p.lanes), np.int64),
             scratch=np.zeros(max(p.layers[1:-1], default=0), np.int64),
+            logits=np.zeros(p.layers[-1], np.int64),
             draw_slots=np.zeros((p.depth + 1, p.random_sources), np.int64),
             drain_sums=np.zeros(p.lanes, np.int64),
         )
@@ -1048,10 +1167,10 @@ class Clocked:
         rest = self._stream
         taken = len(rest) if drop else self._taken
         self._stream = Transfers(
-            pixels=np.concatenate([rest.pixels[taken:], part.pixels]),
-            label=np.concatenate([rest.label[taken:], part.label]),
-            train=np.concatenate([rest.train[taken:], part.train]),
-            shift=np.concatenate([rest.shift[taken:], part.shift]),
+            **{
+                name: np.concatenate([getattr(rest, name)[taken:], getattr(part, name)])
+                for name in _Stream._fields
+            }
         )
         self._taken = 0
 
@@ -1105,10 +1224,10 @@ class Clocked:
         Raises:
             ValueError: If the stream ends inside a sample, which could never come to rest.
         """
-        beats = transfers_per_sample(self.parameters)
-        beat = int(self._now[self._at.load_beat]) // self.parameters.pixels_per_beat
-        if (beat + len(self._stream) - self._taken) % beats != 0:
-            raise ValueError(f"the stream ends inside a sample of {beats} transfers: feed the rest")
+        left = self._stream.last[self._taken :]
+        ended = left[-1] if len(left) else not self._now[self._at.load_begun]
+        if not ended:
+            raise ValueError("the stream ends inside a sample: feed the rest")
         ones, zeros = np.ones(_CHUNK, np.uint8), np.zeros(_CHUNK, np.uint8)
         rows = self.buffer(1)
         first = self.clock
@@ -1136,7 +1255,7 @@ class Clocked:
             np.ascontiguousarray(in_valid, np.uint8),
             np.ascontiguousarray(out_ready, np.uint8),
             until_idle,
-            _Stream(stream.pixels, stream.label, stream.train, stream.shift),
+            _Stream(*(getattr(stream, name) for name in _Stream._fields)),
             self._taken,
             self._at,
             self._constants,
@@ -1161,8 +1280,10 @@ class Place:
         word: Number of the word in the register.
         sample: Number of the sample, from 0.
         phase: One of PHASES.
+        pass_index: Forward passes of the sample that are complete.
         layer: Layer ``l``, 1..L.
         block: Block of the layer, from 0.
+        plane: Booth digit of the weights, from 0.
         step: ``"entry"``, ``"end"`` or ``"bubble"``; empty for a register outside of the pipeline.
         position: Position in the layer's list, from 0.
         column: Input ``j`` of the layer that the step is about, or ``None`` if it is not an entry.
@@ -1173,8 +1294,10 @@ class Place:
     word: int
     sample: int
     phase: str
+    pass_index: int
     layer: int
     block: int
+    plane: int
     step: str
     position: int
     column: int | None
@@ -1182,6 +1305,10 @@ class Place:
 
     def __str__(self) -> str:
         parts = [f"sample {self.sample}", self.phase, f"layer {self.layer}", f"block {self.block}"]
+        if self.pass_index:
+            parts.insert(1, f"pass {self.pass_index}")
+        if self.plane:
+            parts.append(f"plane {self.plane}")
         if self.step:
             parts.append(f"{self.step} at position {self.position}")
         if self.column is not None:
@@ -1222,8 +1349,10 @@ def describe(parameters: Parameters, columns: Ints, clock: int, column: int) -> 
         word=word,
         sample=sample,
         phase=PHASES[issue[at.state]],
+        pass_index=int(issue[at.pass_index]),
         layer=int(issue[at.layer]) + 1,
         block=int(issue[at.block]),
+        plane=int(issue[at.plane]) if parameters.inference == "exact" else 0,
         step=step,
         position=int(issue[at.position]),
         column=entry_column,

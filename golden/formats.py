@@ -9,6 +9,9 @@ from typing import Self
 
 from golden.parameters import Parameters
 
+#: Bits of the sample stream's field ``extra_draws``, draws of sampled inference beyond the first.
+EXTRA_DRAWS_BITS = 8
+
 
 def signed_bits(bound: int) -> int:
     """Return the bits of the smallest signed format that holds ``-bound .. bound``."""
@@ -33,6 +36,11 @@ class Formats:
 
     Attributes:
         sum_bits: Accumulator and ``z``, ``g`` fraction bits (contract, section 6).
+        accumulator_bits: The gateware's accumulator: ``z`` with ``f`` fraction bits, or a sum on
+            the way to it (``docs/architecture.md``, sections 1 and 6).
+        value_bits: Unsigned input as the gateware accumulates it, shifted by ``f - g`` or to the
+            place of a plane.
+        logit_sum_bits: Sum of ``z_L`` over all passes of sampled inference, ``f`` fraction bits.
         logit_bits: ``o = z >> (s_L + g)`` of the output layer.
         product_bits: One lane's ``T * d`` in the backward pass, ``g`` fraction bits.
         partial_bits: Backward sum ``p`` of a column over all units of a layer, ``g`` fraction bits.
@@ -44,6 +52,9 @@ class Formats:
     """
 
     sum_bits: int
+    accumulator_bits: int
+    value_bits: int
+    logit_sum_bits: int
     logit_bits: int
     product_bits: int
     partial_bits: int
@@ -57,9 +68,22 @@ class Formats:
         """Derive the widths from the layer sizes and the operand widths."""
         p = parameters
         g = p.draw_fraction_bits
-        # The bias term of a sum is floor(b * 2**g / 2**fb): one LSB more than the magnitude.
-        bias_term = (p.bias_max << g >> p.bias_fraction_bits) + 1
-        sums = [(size * p.activation_max << g) + bias_term for size in p.layers[:-1]]
+        f = p.accumulator_fraction_bits
+
+        def largest_sums(fraction_bits: int) -> list[int]:
+            # The bias term of a sum is floor(b * 2**g / 2**fb): one LSB more than the magnitude.
+            bias_term = (p.bias_max << fraction_bits >> p.bias_fraction_bits) + 1
+            return [
+                (size * p.activation_max << fraction_bits) + bias_term for size in p.layers[:-1]
+            ]
+
+        # The same bound holds for accumulators. With drawn weights they hold z * 2**(f-g). In the
+        # rule exact an input's part so far is h times the sum of the lowest digits of W: W itself,
+        # or the lowest bits of W read as a signed number (contract, section 13), fewer than all
+        # F + 1 of them. Both have magnitudes of at most 2**F.
+        accumulators = largest_sums(f)
+        # A plane's place, and that of a drawn weight's unit.
+        value_shift = max((p.planes - 1) * p.draw_steps, f - g) if f != g else 0
         delta_max = max(p.output_delta_max, p.hidden_delta_max if p.depth > 1 else 0)
         partial = 0
         for layer in range(1, p.depth):
@@ -74,8 +98,11 @@ class Formats:
             # The largest activation rounds up to 2**A.
             factor_max = 1 << min(p.activation_bits, p.max_exponent)
         return cls(
-            sum_bits=signed_bits(max(sums)),
-            logit_bits=signed_bits((sums[-1] >> (p.activation_shifts[-1] + g)) + 1),
+            sum_bits=signed_bits(max(largest_sums(g))),
+            accumulator_bits=signed_bits(max(accumulators)),
+            value_bits=p.activation_bits + value_shift,
+            logit_sum_bits=signed_bits(accumulators[-1] << EXTRA_DRAWS_BITS),
+            logit_bits=signed_bits((accumulators[-1] >> (p.activation_shifts[-1] + f)) + 1),
             product_bits=signed_bits(delta_max << g),
             partial_bits=signed_bits(partial),
             exponent_bits=unsigned_bits(p.activation_bits),

@@ -83,6 +83,9 @@ class Parameters:
             ``min_exponent``..16; 16 bounds nothing.
         batch_bits: Golden model only: samples are learnt from in minibatches of
             ``2**batch_bits``, 0..10; 0 is online training.
+        inference: How the gateware can predict evaluation samples: ``"drawn"`` from drawn and
+            thresholded weights, ``"exact"`` from the weights themselves as well, for wider
+            accumulators (contract, section 13). The golden model has every rule.
         draw_seed: Seed of the DRAW sources.
         update_seed: Seed of the UPDATE sources; must differ from ``draw_seed``.
         weight_seed: Seed of the initial weights.
@@ -119,6 +122,7 @@ class Parameters:
     min_exponent: int = 0
     max_exponent: int = 16
     batch_bits: int = 0
+    inference: Literal["drawn", "exact"] = "drawn"
     draw_seed: int = 1
     update_seed: int = 2
     weight_seed: int = 3
@@ -156,6 +160,7 @@ class Parameters:
             ("connect", ("ternary", "binary", "none")),
             ("draw", ("stochastic", "deterministic")),
             ("quantizer", ("nearest", "stochastic", "none")),
+            ("inference", ("drawn", "exact")),
         ):
             value = getattr(self, name)
             choice = " or ".join(f'"{word}"' for word in words)
@@ -249,6 +254,17 @@ class Parameters:
         return self.weight_fraction_bits - self.draw_fraction_bits
 
     @property
+    def planes(self) -> int:
+        """Booth digits of a weight, ``N = ceil(weight_bits / draw_steps)`` (contract, 13)."""
+        return -(-self.weight_bits // self.draw_steps)
+
+    @property
+    def accumulator_fraction_bits(self) -> int:
+        """Fraction bits of the gateware's accumulators, ``f``."""
+        exact = self.inference == "exact"
+        return self.weight_fraction_bits if exact else self.draw_fraction_bits
+
+    @property
     def max_rate_shift(self) -> int:
         """Largest learning-rate shift ``sh``: one step for each entry of the schedule."""
         return len(self.schedule)
@@ -274,6 +290,34 @@ class Parameters:
                 getattr(self, name) != "none",
                 f'{name} must not be "none" for the gateware: only the golden model has it',
             )
+
+    @property
+    def bus_bits(self) -> int:
+        """Bits of a beat of packets: a byte for each pixel of a transfer."""
+        return 8 * self.pixels_per_beat
+
+    def check_packets(self) -> None:
+        """Check that samples and logits fit into packets (``docs/packets.md``).
+
+        Raises:
+            ParameterError: If they do not.
+        """
+        _require(
+            self.pixels_per_beat in (4, 8, 16),
+            "pixels_per_beat must be 4, 8 or 16 for packets, on a bus of 32, 64 or 128 bits, "
+            f"not {self.pixels_per_beat}",
+        )
+        _require(
+            self.activation_bits <= 8,
+            f"activation_bits must be at most 8 for packets, not {self.activation_bits}",
+        )
+        # The inputs of a sum add less than 2**26, so that the bias decides.
+        bias_bits = self.bias_bits - self.bias_fraction_bits + self.draw_fraction_bits
+        _require(
+            bias_bits < 32,
+            f"bias_fraction_bits must be at least {self.bias_fraction_bits + bias_bits - 31} for "
+            f"packets, so that a logit has 32 bits, not {self.bias_fraction_bits}",
+        )
 
     def rate_shift(self, epoch: int) -> int:
         """Return the learning-rate shift ``sh`` of an epoch, counted from 0."""

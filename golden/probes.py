@@ -8,7 +8,7 @@ which clock.
 
 from dataclasses import dataclass
 
-from golden.formats import Formats, unsigned_bits
+from golden.formats import EXTRA_DRAWS_BITS, Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 
@@ -48,17 +48,19 @@ def probe_table(parameters: Parameters) -> list[Probe]:
     formats = Formats.of(p)
     layout = Layout.of(p)
     lanes, depth, tree = p.lanes, p.depth, tree_depth(p.lanes)
-    g = p.draw_fraction_bits
+    g, f = p.draw_fraction_bits, p.accumulator_fraction_bits
     widest = max(p.layers[:-1])
     index = unsigned_bits(widest - 1)
     count = unsigned_bits(widest)
     row = unsigned_bits(layout.rows)
     inputs = p.layers[0]
     dropout = [Probe("dropout_state", "loader", p.random_width)] if p.input_dropout_bits else []
+    exact = p.inference == "exact"
+    plane = [Probe("plane", "walker", unsigned_bits(p.planes - 1))] if exact else []
 
     table = [
         Probe("load_valid", "loader", 1),
-        Probe("load_beat", "loader", unsigned_bits(inputs - 1)),
+        Probe("load_begun", "loader", 1),
         Probe("load_mask", "loader", 1, words=p.pixels_per_beat),
         Probe("load_buffer", "loader", 1),
         Probe("list_open", "loader", 1, words=2),
@@ -67,8 +69,10 @@ def probe_table(parameters: Parameters) -> list[Probe]:
         *dropout,
         Probe("in_ready", "loader", 1),
         Probe("state", "walker", 3),
+        Probe("pass_index", "walker", EXTRA_DRAWS_BITS),
         Probe("layer", "walker", unsigned_bits(depth - 1)),
         Probe("block", "walker", unsigned_bits(max(layout.blocks) - 1)),
+        *plane,
         Probe("position", "walker", count),
         Probe("first", "walker", 1),
         Probe("pending", "walker", 1),
@@ -98,10 +102,10 @@ def probe_table(parameters: Parameters) -> list[Probe]:
         Probe(
             "accumulator",
             "accumulate",
-            formats.sum_bits,
+            formats.accumulator_bits,
             words=lanes,
             signed=True,
-            fraction_bits=g,
+            fraction_bits=f,
             stage=7,
         ),
         Probe(
@@ -132,7 +136,7 @@ def probe_table(parameters: Parameters) -> list[Probe]:
         ),
         Probe("drain_busy", "drain", 1),
         Probe("drain_mask", "drain", 1, words=lanes),
-        Probe("drain_sum", "drain", formats.sum_bits, signed=True, fraction_bits=g),
+        Probe("drain_sum", "drain", formats.accumulator_bits, signed=True, fraction_bits=f),
         Probe("drain_lane", "drain", unsigned_bits(lanes - 1)),
         Probe("e4_valid", "drain", 1),
         Probe("e4_fin", "drain", 1),
@@ -146,7 +150,8 @@ def probe_table(parameters: Parameters) -> list[Probe]:
         ]
     table += [
         Probe("output_delta", "loss", p.output_delta_bits, signed=True),
-        Probe("best_sum", "loss", formats.sum_bits, signed=True, fraction_bits=g),
+        Probe("logit_sum", "loss", formats.logit_sum_bits, signed=True, fraction_bits=f),
+        Probe("best_sum", "loss", formats.logit_sum_bits, signed=True, fraction_bits=f),
         Probe("best_index", "loss", unsigned_bits(p.layers[-1] - 1)),
         Probe("loss_any", "loss", 1),
         Probe("loss_done", "loss", 1),

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from golden import Parameters
+from golden.clocked import EXACT, SAMPLED, THRESHOLDED
 
 
 def gateware_parameters(seed: int) -> Parameters:
@@ -72,6 +73,7 @@ def gateware_parameters(seed: int) -> Parameters:
         weight_seed=rng.randrange(2**63),
         input_dropout_bits=rng.choice((0, 0, 0, 1, 2, 8)),
         dropout_seed=rng.randrange(2**63),
+        inference=rng.choice(("drawn", "exact")),
     )
 
 
@@ -126,3 +128,12 @@ def random_samples(
     density = rng.choice([0.0, 0.1, 0.5, 1.0], (n, 1), p=[0.1, 0.2, 0.4, 0.3])
     pixels[rng.random(shape) >= density] = 0
     return pixels, rng.integers(0, parameters.layers[-1], n)
+
+
+def random_rules(
+    parameters: Parameters, seed: int, n: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rule and the number of draws of ``n`` samples, both int64, shape (n,)."""
+    rng = np.random.default_rng(seed)
+    rules = [SAMPLED, THRESHOLDED, *([EXACT] if parameters.inference == "exact" else [])]
+    return rng.choice(rules, n), rng.choice([1, 1, 2, 3, 5], n)

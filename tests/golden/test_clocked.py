@@ -3,9 +3,22 @@
 from collections import defaultdict
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from golden.clocked import BACKWARD, DONE, FORWARD, LOSS, Clocked, describe, transfers
+from golden.clocked import (
+    BACKWARD,
+    DONE,
+    EXACT,
+    FORWARD,
+    LOSS,
+    SAMPLED,
+    Clocked,
+    Transfers,
+    describe,
+    transfers,
+)
+from golden.inference import RULES
 from golden.layout import Layout
 from golden.network import Network
 from golden.oracle import Oracle
@@ -27,18 +40,19 @@ SHORT_LISTS = Parameters(
 )
 
 
-Sample = tuple[tuple[int, ...], int, bool, int]
+Sample = tuple[tuple[int, ...], int, bool, int] | tuple[tuple[int, ...], int, bool, int, int, int]
 
 
 def random_samples(parameters: Parameters, seed: int, n: int) -> list[Sample]:
-    """Return random (pixels, label, train, rate shift); three of four samples train."""
+    """Return random (pixels, label, train, rate shift, rule, draws); three of four train."""
     pixels, labels = configurations.random_samples(parameters, seed, n)
     random = np.random.default_rng(seed)
     train = random.random(n) < 0.75
     shifts = random.integers(0, parameters.max_rate_shift, n, endpoint=True)
+    columns = (labels, train, shifts, *configurations.random_rules(parameters, seed, n))
     return [
-        (tuple(image.tolist()), int(label), bool(learn), int(shift))
-        for image, label, learn, shift in zip(pixels, labels, train, shifts, strict=True)
+        (tuple(image.tolist()), *(each.item() for each in rest))
+        for image, *rest in zip(pixels, *columns, strict=True)
     ]
 
 
@@ -50,18 +64,33 @@ def column_of(parameters: Parameters) -> dict[str, int]:
     return first
 
 
-def clocked(parameters: Parameters, samples: list[Sample]) -> Clocked:
+def clocked(parameters: Parameters, samples: list[Sample], sparse: npt.ArrayLike = 0) -> Clocked:
     """Return a clocked model at reset, fed with samples."""
     machine = Clocked(parameters, State.initial(parameters))
-    pixels, labels, train, shifts = zip(*samples, strict=True)
-    machine.feed(transfers(parameters, np.array(pixels), labels, train, shifts))
+    pixels, *columns = zip(*samples, strict=True)
+    machine.feed(transfers(parameters, np.array(pixels), *columns, sparse=sparse))
     return machine
+
+
+def oracle_sample(
+    oracle: Oracle,
+    pixels: tuple[int, ...],
+    label: int,
+    train: bool,
+    shift: int,
+    rule: int = SAMPLED,
+    draws: int = 1,
+) -> int:
+    """Return the oracle's prediction of a sample."""
+    if train:
+        return oracle.sample(pixels, label, train, shift)
+    return oracle.infer(pixels, RULES[rule], draws)
 
 
 def oracle_run(parameters: Parameters, samples: list[Sample]) -> tuple[list[int], str]:
     """Return the oracle's predictions and the digest of its last state."""
     oracle = Oracle(parameters)
-    predictions = [oracle.sample(*sample) for sample in samples]
+    predictions = [oracle_sample(oracle, *sample) for sample in samples]
     return predictions, oracle.digest()
 
 
@@ -74,7 +103,7 @@ def play(
     """
     p = machine.parameters
     at = column_of(p)
-    left = samples * -(-p.layers[0] // p.pixels_per_beat)
+    left = len(machine._stream) - machine._taken
     random = np.random.default_rng(seed)
     rows, predictions = [], []
     rest = 3
@@ -99,10 +128,11 @@ def test_every_sample_equals_the_oracle(seed):
     samples = random_samples(parameters, seed, 6)
     machine = Clocked(parameters, State.initial(parameters))
     oracle = Oracle(parameters)
-    for number, (pixels, label, train, shift) in enumerate(samples):
-        machine.feed(transfers(parameters, np.array([pixels]), [label], train, shift))
+    for number, (pixels, label, *settings) in enumerate(samples):
+        pixel_row = np.array([pixels])
+        machine.feed(transfers(parameters, pixel_row, [label], *settings, sparse=number % 2))
         columns, predictions = play(machine, 1)
-        assert predictions == [oracle.sample(pixels, label, train, shift)]
+        assert predictions == [oracle_sample(oracle, pixels, label, *settings)]
         assert columns[-1, column_of(parameters)["samples"]] == number + 1
         assert machine.state.digest() == oracle.digest()
 
@@ -112,10 +142,11 @@ def test_random_stalls_change_nothing_but_the_clocks(seed):
     parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 5)
     predictions, digest = oracle_run(parameters, samples)
-    clocks = clocked(parameters, samples).clocks_until_idle()
+    sparse = [0, 1, 1, 0, 1]
+    clocks = clocked(parameters, samples, sparse).clocks_until_idle()
     taken = []
     for valid, ready in ((1.0, 1.0), (0.5, 0.5), (0.05, 0.7), (0.9, 0.02)):
-        machine = clocked(parameters, samples)
+        machine = clocked(parameters, samples, sparse)
         columns, found = play(machine, len(samples), valid=valid, ready=ready, seed=seed)
         assert found == predictions
         assert machine.state.digest() == digest
@@ -137,17 +168,18 @@ def test_every_register_stays_within_its_format(seed):
 
 
 def test_digits_equal_the_functional_model():
-    parameters = Parameters.named("digits").replace(schedule=(1, 2))
+    parameters = Parameters.named("digits").replace(schedule=(1, 2), inference="exact")
     network = Network(parameters)
     machine = Clocked(parameters, State.initial(parameters))
-    for pixels, label, train, shift in random_samples(parameters, 7, 60):
+    for pixels, label, train, shift, rule, draws in random_samples(parameters, 7, 60):
         image, labels = np.array([pixels]), np.array([label])
-        machine.feed(transfers(parameters, image, labels, train, shift))
+        machine.feed(transfers(parameters, image, labels, train, shift, rule, draws))
         _, predictions = play(machine, 1)
         if train:
             assert predictions == network.train(image, labels, shift).predictions.tolist()
         else:
-            assert predictions == network.infer(image, "sampled").tolist()
+            passes = draws if rule == SAMPLED else 1
+            assert predictions == network.infer(image, RULES[rule], passes).tolist()
         assert machine.state == network.state
 
 
@@ -255,7 +287,8 @@ def test_one_entry_takes_these_clocks():
     assert changes("drain_busy") == [(0, 0), (11, 1), (12, 0)]
     assert changes("pending") == [(0, 0), (4, 1), (12, 0)]
     assert changes("drain_sum") == [(0, 0), (13, 3)]
-    assert changes("best_sum") == [(0, 0), (14, 3)]
+    assert changes("logit_sum") == [(0, 0), (15, 3)]
+    assert changes("best_sum") == [(0, 0), (16, 3)]
     assert changes("e4_valid") == changes("e4_fin") == [(0, 0), (15, 1), (16, 0)]
     assert changes("output_delta") == [(0, 0), (15, 61)]
     assert changes("loss_any") == changes("loss_done") == [(0, 0), (16, 1), (25, 0)]
@@ -287,8 +320,8 @@ def test_blank_images_and_short_lists(pixels):
 def test_evaluation_leaves_no_trace(seed):
     parameters = gateware_parameters(seed)
     samples = [
-        (pixels, label, False, shift)
-        for pixels, label, _, shift in random_samples(parameters, seed, 5)
+        (pixels, label, False, *settings)
+        for pixels, label, _, *settings in random_samples(parameters, seed, 5)
     ]
     machine = clocked(parameters, samples)
     _, predictions = play(machine, len(samples), valid=0.8, ready=0.8, seed=seed)
@@ -389,7 +422,7 @@ def hazards(parameters: Parameters, columns: np.ndarray) -> tuple[list[str], int
 def test_no_word_is_read_while_it_is_open(seed):
     parameters = gateware_parameters(seed)
     samples = random_samples(parameters, seed, 5)
-    columns, _ = play(clocked(parameters, samples), len(samples))
+    columns, _ = play(clocked(parameters, samples, [1, 0, 1, 0, 1]), len(samples))
     found, looked_at = hazards(parameters, columns)
     assert not found
     assert looked_at > 0
@@ -539,6 +572,9 @@ def test_describe_reads_as_a_sentence():
         ({"labels": [0]}, r"labels must have one entry a sample, 2, not \(1,\)"),
         ({"train": [1, 2]}, r"train must be in 0\.\.1, not 1\.\.2"),
         ({"rate_shift": 2}, r"rate_shift must be in 0\.\.1, not 2\.\.2"),
+        ({"rule": EXACT}, r"rule must be in 0\.\.1, not 2\.\.2"),
+        ({"draws": [0, 1]}, r"draws must be in 1\.\.256, not 0\.\.1"),
+        ({"draws": 257}, r"draws must be in 1\.\.256, not 257\.\.257"),
     ],
 )
 def test_transfers_of_bad_samples(changes, message):
@@ -554,7 +590,37 @@ def test_transfers_pad_the_last_beat():
     assert cut.label.tolist() == [1, 1, 6, 6]
     assert cut.train.tolist() == [1, 1, 0, 0]
     assert cut.shift.tolist() == [0, 0, 1, 1]
+    assert cut.first.tolist() == [0, 3, 0, 3]
+    assert cut.last.tolist() == [0, 1, 0, 1]
     assert len(cut) == 4
+
+
+def test_transfers_of_sparse_samples():
+    """One for each pixel that is not 0, one of zeros for a blank image; dense ones between."""
+    parameters = SHORT_LISTS.replace(pixels_per_beat=3)
+    images = [[0, 2, 0, 4], [5, 0, 0, 0], [0, 0, 0, 0], [0, 0, 3, 0]]
+    cut = transfers(
+        parameters, images, [1, 6, 2, 3], [1, 0, 1, 1], [0, 1, 0, 1], sparse=[1, 0, 1, 1]
+    )
+    assert cut.pixels.tolist() == [
+        [2, 0, 0], [4, 0, 0], [5, 0, 0], [0, 0, 0], [0, 0, 0], [3, 0, 0]
+    ]  # fmt: skip
+    assert cut.first.tolist() == [1, 3, 0, 3, 0, 2]
+    assert cut.last.tolist() == [0, 1, 0, 1, 1, 1]
+    assert cut.label.tolist() == [1, 1, 6, 6, 2, 3]
+    assert cut.train.tolist() == [1, 1, 0, 0, 1, 1]
+    assert cut.shift.tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_sparse_words_hide_the_zeros():
+    """A dense word of zeros costs a clock, a sparse sample has none of them."""
+    parameters = SHORT_LISTS.replace(layers=(40, 2, 2, 2), pixels_per_beat=1)
+    image = [0] * 39 + [7]
+    dense, sparse = (
+        clocked(parameters, [(tuple(image), 1, True, 0)], kind).clocks_until_idle()
+        for kind in (0, 1)
+    )
+    assert dense - sparse == 39
 
 
 def test_pixels_beyond_the_last_are_ignored():
@@ -597,6 +663,7 @@ def test_a_stream_that_ends_inside_a_sample():
     one = np.ones(1, np.uint8)
     machine.run(one, one)
     whole = transfers(SHORT_LISTS, [[1, 2, 3, 4]], [0], 1, 0)
-    machine.feed(type(whole)(whole.pixels[:1], whole.label[:1], whole.train[:1], whole.shift[:1]))
-    with pytest.raises(ValueError, match="the stream ends inside a sample of 2 transfers"):
+    machine.feed(Transfers(**{name: words[:1] for name, words in vars(whole).items()}))
+    machine.feed(Transfers(**{name: words[:1] for name, words in vars(whole).items()}))
+    with pytest.raises(ValueError, match="the stream ends inside a sample: feed the rest"):
         machine.clocks_until_idle()

@@ -12,7 +12,7 @@ import pytest
 from golden import ParameterError, Parameters
 from golden.accumulate import accumulate
 from golden.connect import binary, ternary
-from golden.formats import Formats, fixed, signed_bits, unsigned_bits
+from golden.formats import EXTRA_DRAWS_BITS, Formats, fixed, signed_bits, unsigned_bits
 from golden.gradient import bias_increment, weight_increment
 from golden.layout import Layout
 from golden.loss import logit
@@ -79,6 +79,7 @@ FAULTS = [
     ("draw", ("random", 1), r'draw must be "stochastic" or "deterministic", not '),
     ("draw_bits", (0, 8), r"draw_bits must be in 1\.\.7, not "),
     ("draw_steps", (0, 3), r"draw_steps must be in 1\.\.2, not "),
+    ("inference", ("sampled", True), r'inference must be "drawn" or "exact", not '),
     ("quantizer", ("floor",), r'quantizer must be "nearest" or "stochastic" or "none", not '),
     ("update_bits", (0, 17), r"update_bits must be in 1\.\.16, not "),
     ("random_sources", (0, 9), r"random_sources must be in 1\.\.8, not "),
@@ -226,7 +227,7 @@ def test_bits_of_a_bound() -> None:
 def test_operands_at_their_extremes_stay_in_format(seed: int) -> None:
     """The largest sums, products and increments that operands in range can give fit their width."""
     p = gateware_parameters(seed)
-    formats, g = Formats.of(p), p.draw_fraction_bits
+    formats, g, f = Formats.of(p), p.draw_fraction_bits, p.accumulator_fraction_bits
 
     def fits(value: int, bits: int) -> bool:
         return -(1 << (bits - 1)) <= value < 1 << (bits - 1)
@@ -242,7 +243,11 @@ def test_operands_at_their_extremes_stay_in_format(seed: int) -> None:
         for layer, inputs in enumerate(p.layers[:-1]):
             z = accumulate(bias >> (p.bias_fraction_bits - g), draw, inputs * p.activation_max)
             assert fits(z, formats.sum_bits)
+            largest = draw * (inputs * p.activation_max << f - g)
+            total = accumulate(bias << f >> p.bias_fraction_bits, 1, largest)
+            assert fits(total, formats.accumulator_bits)
             if layer == p.depth - 1:
+                assert fits(total << EXTRA_DRAWS_BITS, formats.logit_sum_bits)
                 assert fits(logit(z, p.activation_shifts[-1] + g), formats.logit_bits)
         for layer in range(p.depth):
             last = layer == p.depth - 1
