@@ -61,20 +61,21 @@ class Accumulate(wiring.Component):
     """One lane's step of the forward sum, combinational (contract, section 6).
 
     Attributes:
-        base: Sum so far, or the bias term; ``g`` fraction bits.
-        draw: ``T``, in ``-2**g .. 2**g``.
-        value: Input or activation.
+        base: Sum so far, or the bias term; ``f`` fraction bits.
+        draw: ``T`` or a Booth digit, in ``-2**g .. 2**g``.
+        value: Input or activation, shifted to its place.
         total: ``base + T * value``. It never overflows: ``golden.formats`` counts every input.
     """
 
     def __init__(self, parameters: Parameters) -> None:
         self._p = parameters
-        total = Formats.of(parameters).sum_bits
+        formats = Formats.of(parameters)
+        total = formats.accumulator_bits
         super().__init__(
             {
                 "base": In(signed(total)),
                 "draw": In(signed(2 + parameters.draw_fraction_bits)),
-                "value": In(unsigned(parameters.activation_bits)),
+                "value": In(unsigned(formats.value_bits)),
                 "total": Out(signed(total)),
             }
         )
@@ -85,8 +86,8 @@ class Accumulate(wiring.Component):
         magnitude = _magnitude(self.draw, self.value, self._p.draw_fraction_bits)
         # base + ((T != 0 ? x : 0) ^ neg) + neg, with neg in a lowest bit of both operands, where
         # neg + neg is the carry into the sum: one adder, whatever synthesis makes of a third term.
-        inverted = Cat(magnitude ^ negative.replicate(len(magnitude)), negative)
-        assert len(inverted) <= len(self.total)
+        # A digit of 2 in the highest plane, which no weight has, may reach beyond the total.
+        inverted = Cat(magnitude ^ negative.replicate(len(magnitude)), negative)[: len(self.total)]
         total = Cat(negative, self.base).as_signed() + Cat(negative, inverted).as_signed()
         m.d.comb += self.total.eq(total[1 : 1 + len(self.total)])
         return m

@@ -58,7 +58,8 @@ def memory_sizes(parameters: Parameters) -> dict[str, MemorySize]:
         entries, widest = depth_of(layout.hidden_entries), depth_of(max(p.layers[1:-1]))
         sizes["hidden_list"] = MemorySize(entries, hidden_entry_shape(p).size)
         sizes["scratch"] = MemorySize(widest, Formats.of(p).partial_bits)
-    return sizes
+    logits = Formats.of(p).logit_sum_bits
+    return sizes | {"logits": MemorySize(depth_of(p.layers[-1]), logits)}
 
 
 def block_rams(parameters: Parameters) -> dict[str, int]:

@@ -19,6 +19,8 @@ class Connect(wiring.Component):
         weight: ``W``, ``F`` fraction bits.
         random: ``R``, the ``rb`` random bits; one bit that is ignored when ``draw`` is
             deterministic.
+        half: 1, the half step below ``R``. With 0 and ``R = 2**(rb-1)`` it is the draw of the
+            deterministic rule.
         draw: ``T``, ``g`` fraction bits.
     """
 
@@ -29,6 +31,7 @@ class Connect(wiring.Component):
             {
                 "weight": In(signed(parameters.weight_bits)),
                 "random": In(unsigned(max(1, self._random_bits))),
+                "half": In(1),
                 "draw": Out(signed(2 + parameters.draw_fraction_bits)),
             }
         )
@@ -42,7 +45,8 @@ class Connect(wiring.Component):
         if rb == q:
             skipped, random = 0, self.random
         else:
-            skipped, random = q - rb - 1, Cat(Const(1, 1), self.random[:rb])
+            half = self.half if rb else Const(1, 1)
+            skipped, random = q - rb - 1, Cat(half, self.random[:rb])
         if p.connect == "binary":
             # W + 2**F is W with the sign bit inverted, unsigned, of q bits: T = +1 on carry.
             offset = Cat(self.weight[:-1], ~self.weight[-1])

@@ -34,7 +34,8 @@ class Drain(wiring.Component):
         step: The end step that closed the block (its layer, block and block row).
         sums: The accumulators.
         label: Label of the sample.
-        clear: Forget the sample: lists, prediction, loss.
+        again: The sample has been passed before: its logits add up.
+        clear: Forget the sample, or the pass: lists, prediction, loss.
         drained: The block's last lane leaves in this clock.
         count: Entries of each hidden layer's list.
         closed: Whether each is complete.
@@ -58,6 +59,7 @@ class Drain(wiring.Component):
             "step": In(step),
             "sums": In(lanes_of(p, sum_shape(p))),
             "label": In(class_bits),
+            "again": In(1),
             "clear": In(1),
             "drained": Out(1),
             "delta_valid": Out(1),
@@ -114,7 +116,9 @@ class Drain(wiring.Component):
             rest.eq(self.mask & ~lowest),
             self.drained.eq(self.busy & (rest == 0)),
         ]
-        e1_valid, e1_fin, e1_lane = Signal(), Signal(), Signal(p.lanes)
+        e1_valid = Signal()
+        e1_fin = Signal()
+        e1_lane = Signal(p.lanes)
         m.d.sync += [
             e1_valid.eq(self.busy & (self.mask != 0)),
             e1_fin.eq(self.drained),
@@ -136,7 +140,8 @@ class Drain(wiring.Component):
                         m.d.sync += self.mask.eq(mask)
 
         # e2: the lane's sum. The select is one-hot, so an OR of masked words is the multiplexer.
-        e2_valid, e2_fin = Signal(), Signal()
+        e2_valid = Signal()
+        e2_fin = Signal()
         m.d.sync += [e2_valid.eq(e1_valid), e2_fin.eq(e1_fin)]
         selected = Const(0, len(self.sum))
         for lane in range(p.lanes):
@@ -162,13 +167,16 @@ class Drain(wiring.Component):
             loss.index.eq(e2_index),
             loss.total.eq(self.sum),
             loss.label.eq(self.label),
+            loss.again.eq(self.again),
             loss.clear.eq(self.clear),
             self.loss_any.eq(loss.any),
             self.prediction.eq(loss.best_index),
         ]
 
-        e3_valid, e3_fin = Signal(), Signal()
-        e3_index, e3_lane = Signal(len(e2_index)), Signal(len(self.lane))
+        e3_valid = Signal()
+        e3_fin = Signal()
+        e3_index = Signal(len(e2_index))
+        e3_lane = Signal(len(self.lane))
         m.d.sync += [
             e3_valid.eq(e2_valid),
             e3_fin.eq(e2_fin),

@@ -13,13 +13,14 @@ from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shap
 class Loader(wiring.Component):
     """Fill one input list while the trainer works on the other.
 
-    An all-zero word costs one clock, another word one clock for each non-zero pixel
+    A sample is one word or more, in ascending order of pixels; what no word carries is 0. An
+    all-zero word costs one clock, another word one clock for each non-zero pixel
     (``docs/architecture.md``, section 4). With input dropout a pixel of a training sample may be
     left out, and one of another sample is a little smaller.
 
     Args:
         parameters: The network and its formats.
-        dropout: State of DROPOUT after reset.
+        dropout: State of DROPOUT after configuration.
 
     Attributes:
         samples: The sample stream.
@@ -29,6 +30,8 @@ class Loader(wiring.Component):
         label: Label of each list's sample.
         train: Whether it is a training sample.
         shift: Its learning-rate shift.
+        rule: Its rule of inference.
+        extra_draws: Its draws beyond the first.
         opened: A sample is in the list or on its way.
         read_address: Entry to read.
         read_entry: That entry, one clock later.
@@ -37,7 +40,6 @@ class Loader(wiring.Component):
     def __init__(self, parameters: Parameters, dropout: int) -> None:
         p = parameters
         self._p = p
-        self._dropout = dropout
         shape = sample_shape(p)
         self._address_bits = unsigned_bits(2 * p.layers[0] - 1)
         super().__init__(
@@ -51,6 +53,8 @@ class Loader(wiring.Component):
                 "label": Out(data.ArrayLayout(shape["label"].shape, 2)),
                 "train": Out(2),
                 "shift": Out(data.ArrayLayout(shape["shift"].shape, 2)),
+                "rule": Out(data.ArrayLayout(shape["rule"].shape, 2)),
+                "extra_draws": Out(data.ArrayLayout(shape["extra_draws"].shape, 2)),
                 "read_address": In(self._address_bits),
                 "read_entry": Out(input_entry_shape(p)),
             }
@@ -60,9 +64,11 @@ class Loader(wiring.Component):
         self.mask = Signal(p.pixels_per_beat)
         self.index = Signal(unsigned_bits(p.layers[0] - 1))
         self.last = Signal()
-        self.beat = Signal(unsigned_bits(p.layers[0] - 1))
+        self.begun = Signal()
         self.buffer = Signal()
-        self.dropout_state = Signal(p.random_width)
+        self.dropout: RandomSource | None = None
+        if p.input_dropout_bits:
+            self.dropout = RandomSource(p.random_width, [dropout], slots=0)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -85,7 +91,7 @@ class Loader(wiring.Component):
             done.eq(self.valid & (rest == 0)),
             self.samples.ready.eq(
                 (~self.valid | (done & ~self.last))
-                & ((self.beat != 0) | ~self.opened.bit_select(self.buffer, 1))
+                & (self.begun | ~self.opened.bit_select(self.buffer, 1))
             ),
             accept.eq(self.samples.valid & self.samples.ready),
         ]
@@ -106,8 +112,7 @@ class Loader(wiring.Component):
         ]
         n = p.input_dropout_bits
         if n:
-            m.submodules.dropout = dropout = RandomSource(p.random_width, [self._dropout], slots=0)
-            m.d.comb += self.dropout_state.eq(dropout.state)
+            m.submodules.dropout = dropout = self.dropout
             with m.If(self.train.bit_select(self.buffer, 1)):
                 m.d.comb += [
                     dropout.step.eq(live),
@@ -128,23 +133,25 @@ class Loader(wiring.Component):
                     self.buffer.eq(~self.buffer),
                 ]
         with m.If(accept):
-            final = Signal()
-            next_beat = self.beat + width
-            m.d.comb += final.eq(next_beat >= inputs)
             payload = self.samples.payload
             m.d.sync += [
                 self.valid.eq(1),
                 self.pixels.eq(payload.pixels),
                 self.mask.eq(
-                    Cat((payload.pixels[k] != 0) & (self.beat + k < inputs) for k in range(width))
+                    Cat(
+                        (payload.pixels[k] != 0) & (payload.index + k < inputs)
+                        for k in range(width)
+                    )
                 ),
-                self.index.eq(self.beat),
-                self.last.eq(final),
-                self.beat.eq(Mux(final, 0, next_beat)),
+                self.index.eq(payload.index),
+                self.last.eq(payload.last),
+                self.begun.eq(~payload.last),
                 self.opened.bit_select(self.buffer, 1).eq(1),
                 words(self.label)[self.buffer].eq(payload.label),
                 self.train.bit_select(self.buffer, 1).eq(payload.train),
                 words(self.shift)[self.buffer].eq(payload.shift),
+                words(self.rule)[self.buffer].eq(payload.rule),
+                words(self.extra_draws)[self.buffer].eq(payload.extra_draws),
             ]
         with m.If(self.release):
             m.d.sync += [

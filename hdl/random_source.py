@@ -23,11 +23,11 @@ class RandomSource(wiring.Component):
     """Independent xorshift generators that step together (contract, section 4).
 
     Slots keep states: ``save`` stores the registers into one, ``recall`` lets one stand for the
-    registers, in the same clock. A reset restarts the generators and leaves the slots alone.
+    registers, in the same clock. A reset changes neither generators nor slots.
 
     Args:
         width: Bits of a state: 16, 32 or 64.
-        initial: The states after reset, one a source; the slots hold them after configuration.
+        initial: The states after configuration, one a source; the slots hold them too.
         slots: Number of slots. Without slots there are no ports to save and recall.
 
     Attributes:
@@ -37,6 +37,8 @@ class RandomSource(wiring.Component):
         recall: ``word`` is what slot ``recall_slot`` holds; so is ``state`` after the clock, if it
             is not stepped as well.
         recall_slot: Number of a slot.
+        replace: One bit a source: replace its state by ``replacement``, whatever else is asked for.
+        replacement: A state, not 0.
         word: One word a source, combinational: the present states.
         state: The registers.
     """
@@ -47,8 +49,10 @@ class RandomSource(wiring.Component):
         self._shape = data.ArrayLayout(unsigned(width), len(self._initial))
         members = {
             "step": In(1),
+            "replace": In(len(self._initial)),
+            "replacement": In(width),
             "word": Out(self._shape),
-            "state": Out(self._shape, init=self._initial),
+            "state": Out(self._shape),
         }
         if slots:
             members |= {
@@ -58,10 +62,12 @@ class RandomSource(wiring.Component):
                 "recall_slot": In(range(slots)),
             }
         super().__init__(members)
+        self.register = Signal(self._shape, init=self._initial, reset_less=True)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.word.eq(self.state)
+        register = self.register
+        m.d.comb += [self.state.eq(register), self.word.eq(register)]
         if self._slots:
             # A memory with an asynchronous read: look-up table RAM, where registers would take a
             # flip-flop and a multiplexer input for each bit of each slot.
@@ -77,8 +83,11 @@ class RandomSource(wiring.Component):
             ]
             with m.If(self.recall):
                 m.d.comb += self.word.eq(read.data)
-                m.d.sync += self.state.eq(read.data)
+                m.d.sync += register.eq(read.data)
         with m.If(self.step):
             for i in range(len(self._initial)):
-                m.d.sync += self.state[i].eq(next_state(self.word[i]))
+                m.d.sync += register[i].eq(next_state(self.word[i]))
+        for i in range(len(self._initial)):
+            with m.If(self.replace[i]):
+                m.d.sync += register[i].eq(self.replacement)
         return m

@@ -18,7 +18,7 @@ class Relu(wiring.Component):
     Attributes:
         valid: ``total`` is to become an activation (e2).
         layer: Hidden layer, counted from 0, whose shift counts (e2).
-        total: ``z``, ``g`` fraction bits (e2).
+        total: ``z``, ``f`` fraction bits (e2).
         activation: ``h``, a register (e4); held unless ``valid`` was set two clocks before.
     """
 
@@ -28,7 +28,7 @@ class Relu(wiring.Component):
             {
                 "valid": In(1),
                 "layer": In(unsigned_bits(parameters.depth - 2)),
-                "total": In(signed(Formats.of(parameters).sum_bits)),
+                "total": In(signed(Formats.of(parameters).accumulator_bits)),
                 "activation": Out(unsigned(parameters.activation_bits)),
             }
         )
@@ -36,7 +36,7 @@ class Relu(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self._p
-        shifts = [s + p.draw_fraction_bits for s in p.activation_shifts[:-1]]
+        shifts = [s + p.accumulator_fraction_bits for s in p.activation_shifts[:-1]]
         positive = self.total[:-1] & (~self.total[-1]).replicate(len(self.total) - 1)
         shifted = shift_by_layer(positive, self.layer, shifts, lambda n: (1 << n) - 1)
 

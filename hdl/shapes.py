@@ -3,7 +3,7 @@
 from amaranth.hdl import *
 from amaranth.lib import data
 
-from golden.formats import Formats, unsigned_bits
+from golden.formats import EXTRA_DRAWS_BITS, Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 
@@ -14,9 +14,13 @@ def sample_shape(parameters: Parameters) -> data.StructLayout:
     return data.StructLayout(
         {
             "pixels": data.ArrayLayout(unsigned(p.activation_bits), p.pixels_per_beat),
+            "index": unsigned_bits(p.layers[0] - 1),
+            "last": 1,
             "label": unsigned_bits(p.layers[-1] - 1),
             "train": 1,
             "shift": unsigned_bits(p.max_rate_shift),
+            "rule": 2,
+            "extra_draws": EXTRA_DRAWS_BITS,
         }
     )
 
@@ -70,6 +74,7 @@ def step_shape(parameters: Parameters) -> data.StructLayout:
             "position": unsigned_bits(max(p.layers[:-1])),
             "row_base": unsigned_bits(layout.rows),
             "block_row": unsigned_bits(layout.block_rows),
+            "plane": unsigned_bits(p.planes - 1),
         }
     )
 
@@ -81,7 +86,12 @@ def lanes_of(parameters: Parameters, shape: Shape) -> data.ArrayLayout:
 
 def sum_shape(parameters: Parameters) -> Shape:
     """An accumulator."""
-    return signed(Formats.of(parameters).sum_bits)
+    return signed(Formats.of(parameters).accumulator_bits)
+
+
+def logit_shape(parameters: Parameters) -> Shape:
+    """A sum of the output layer, added up over the passes of a sample."""
+    return signed(Formats.of(parameters).logit_sum_bits)
 
 
 def delta_shape(parameters: Parameters) -> Shape:

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.formats import unsigned_bits
+from golden.formats import Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 from golden.probes import probe_table
@@ -12,10 +12,12 @@ from golden.state import State
 from hdl.backward import Backward
 from hdl.drain import Drain
 from hdl.gradient import ShiftAmount
+from hdl.host import host_signature
 from hdl.lane import Lane
 from hdl.loader import Loader
 from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
+from hdl.register_map import MEMORIES
 from hdl.shapes import (
     constant,
     delta_shape,
@@ -23,12 +25,13 @@ from hdl.shapes import (
     hidden_entry_shape,
     input_entry_shape,
     lanes_of,
+    logit_shape,
     prediction_shape,
     sample_shape,
     step_shape,
     words,
 )
-from hdl.walker import Walker
+from hdl.walker import Rule, Walker
 
 
 class Trainer(wiring.Component):
@@ -43,11 +46,20 @@ class Trainer(wiring.Component):
         ParameterError: If the parameters ask for what the gateware does not do.
 
     Attributes:
-        samples: Pixels, label, mode and learning-rate shift, ``ceil(n_0 / pixels_per_beat)``
+        samples: Pixels, label, mode, learning-rate shift and rule of inference, one or more
             transfers a sample.
         predictions: One record a sample.
+        logit_valid: ``logit`` is the sum ``z`` of output unit ``logit_index`` of the sample in
+            hand, added up over the passes so far; ``f`` fraction bits. The prediction is the lowest
+            unit with the largest one.
+        host: Reads and writes memories and random states while ``idle``.
         sample_count: Samples done since reset, modulo ``2**32``.
         idle: No sample is in hand or on its way, no prediction waits, and every write has landed.
+        cut: A reset now would leave memories and random states that are not those after a whole
+            sample.
+        done: A sample is done with, in its last clock.
+        trained: With ``done``: it had its backward pass.
+        wrong: With ``done``: its prediction is not its label.
         probes: The registers of the probe table (``golden.probes``), packed: for the lockstep.
     """
 
@@ -59,8 +71,16 @@ class Trainer(wiring.Component):
         members = {
             "samples": In(stream.Signature(sample_shape(parameters))),
             "predictions": Out(stream.Signature(prediction_shape(parameters))),
+            "logit_valid": Out(1),
+            "logit_index": Out(unsigned_bits(parameters.layers[-1] - 1)),
+            "logit": Out(logit_shape(parameters)),
+            "host": In(host_signature(parameters)),
             "sample_count": Out(32),
             "idle": Out(1),
+            "cut": Out(1),
+            "done": Out(1),
+            "trained": Out(1),
+            "wrong": Out(1),
         }
         if probed:
             members["probes"] = Out(sum(probe.bits * probe.words for probe in self._table))
@@ -85,11 +105,18 @@ class Trainer(wiring.Component):
             step = Signal(step_shape(p), name=f"step{stage}")
             m.d.sync += step.eq(steps[-1])
             steps.append(step)
+        # The host's row travels in bubbles.
+        host = self.host
+        with m.If(host.active):
+            m.d.sync += [steps[1].row_base.eq(host.row), steps[1].block_row.eq(host.row)]
+        host_stores = {
+            name: host.store & (host.memory == number) for number, name in enumerate(MEMORIES)
+        }
 
         entry_shape = input_entry_shape(p) if p.depth == 1 else hidden_entry_shape(p)
         index_bits = unsigned_bits(max(p.layers[:-1]) - 1)
         indices = {i: Signal(index_bits, name=f"index{i}") for i in (2,)}
-        values = {i: Signal(p.activation_bits, name=f"value{i}") for i in range(2, 7)}
+        values = {i: Signal(p.activation_bits, name=f"value{i}") for i in range(2, 6)}
 
         # The walker reads the list of the layer in hand.
         count, closed = (
@@ -112,8 +139,24 @@ class Trainer(wiring.Component):
         m.d.sync += [
             indices[2].eq(Mux(steps[1].entry, word_index, 0)),
             values[2].eq(Mux(steps[1].entry, word_value, 0)),
-            *(values[i].eq(values[i - 1]) for i in range(3, 7)),
+            *(values[i].eq(values[i - 1]) for i in range(3, 6)),
         ]
+
+        # The rule of the sample in hand stands still from before its first step to behind its last.
+        thresholded = Signal()
+        exact = Signal()
+        m.d.sync += [
+            thresholded.eq(walker.rule_in_hand == Rule.THRESHOLDED),
+            exact.eq(walker.rule_in_hand == Rule.EXACT),
+        ]
+        # A value goes to the place of its plane, or to that of a drawn weight's unit: here, once
+        # for all lanes, instead of doubling every lane's accumulator between planes.
+        value6 = Signal(Formats.of(p).value_bits)
+        shifted = values[5] << (p.accumulator_fraction_bits - p.draw_fraction_bits)
+        if p.inference == "exact":
+            places = Array(values[5] << (p.draw_steps * plane) for plane in range(p.planes))
+            shifted = Mux(exact, places[steps[5].plane], shifted)
+        m.d.sync += value6.eq(shifted)
 
         weight_row = Signal(unsigned_bits(layout.rows))
         weight_rows = [weight_row]
@@ -135,7 +178,8 @@ class Trainer(wiring.Component):
         weight_read, weight_write = weights.read_port(), weights.write_port()
         bias_read, bias_write = biases.read_port(), biases.write_port()
         delta_read, delta_write = deltas.read_port(), deltas.write_port(granularity=1)
-        weight5, delta5 = Signal(weight_shape), Signal(deltas_shape)
+        weight5 = Signal(weight_shape)
+        delta5 = Signal(deltas_shape)
         bias = Signal(bias_shape)
         bias_backward = steps[6].end & steps[6].backward
         m.d.comb += [
@@ -149,7 +193,14 @@ class Trainer(wiring.Component):
             bias.eq(bias_read.data),
         ]
 
-        draw, update = self._random_sources(m, walker, steps[4])
+        draw, update = self._random_sources(m, walker, steps[4], thresholded | exact)
+        sources = {"DRAW": draw, "UPDATE": update}
+        if loader.dropout is not None:
+            sources["DROPOUT"] = loader.dropout
+        for name, source in sources.items():
+            m.d.comb += source.replacement.eq(host.state)
+            for i in range(len(source.replace)):
+                m.d.comb += source.replace[i].eq(host_stores[name] & (host.row == i))
 
         m.submodules.quantize = quantize = Quantize(p)
         m.submodules.shift_amount = shift_amount = ShiftAmount(p)
@@ -172,7 +223,8 @@ class Trainer(wiring.Component):
         draw5 = [Signal(p.draw_bits, name=f"draw_bits5_{i}") for i in range(p.random_sources)]
         update7 = []
         for i in range(p.random_sources):
-            m.d.sync += draw5[i].eq(draw.word[i][p.random_width - p.draw_bits :])
+            bits = draw.word[i][p.random_width - p.draw_bits :]
+            m.d.sync += draw5[i].eq(Mux(thresholded, 1 << (p.draw_bits - 1), bits))
             bits = update.word[i][p.random_width - p.update_bits :]
             for stage in range(5, 8):
                 register = Signal(p.update_bits, name=f"update_bits{stage}_{i}")
@@ -192,9 +244,13 @@ class Trainer(wiring.Component):
                 lane.weight5.eq(weight5[position]),
                 lane.delta5.eq(delta5[position]),
                 lane.random5.eq(draw5[source]),
+                lane.half5.eq(~thresholded),
+                lane.plane5.eq(steps[5].plane),
+                lane.exact5.eq(exact),
+                lane.exact6.eq(exact),
                 lane.entry5.eq(steps[5].entry),
                 lane.delta_enable5.eq(backward(5, "entry") | backward(5, "end")),
-                lane.value6.eq(values[6]),
+                lane.value6.eq(value6),
                 lane.bias.eq(bias[position]),
                 lane.accumulate6.eq((steps[6].entry | steps[6].end) & ~steps[6].backward),
                 lane.first6.eq(steps[6].first),
@@ -204,6 +260,8 @@ class Trainer(wiring.Component):
                 lane.increment7.eq(backward(7, "entry") | backward(7, "end")),
                 lane.weight_enable8.eq(backward(8, "entry")),
                 lane.bias_enable8.eq(backward(8, "end")),
+                lane.host_load.eq(host.load & (host.lane == position)),
+                lane.host_data.eq(host.data),
                 weight_write.data[position].eq(lane.new_weight),
                 bias_write.data[position].eq(lane.new_bias),
                 drain.sums[position].eq(lane.accumulator),
@@ -211,16 +269,26 @@ class Trainer(wiring.Component):
             lanes.append(lane)
         m.d.comb += [
             weight_write.addr.eq(weight_rows[9 - 3]),
-            weight_write.en.eq(backward(9, "entry")),
+            weight_write.en.eq(backward(9, "entry") | host_stores["WEIGHTS"]),
             bias_write.addr.eq(steps[9].block_row),
-            bias_write.en.eq(backward(9, "end")),
+            bias_write.en.eq(backward(9, "end") | host_stores["BIASES"]),
         ]
+        host_words = {
+            "WEIGHTS": words(weight5)[host.lane],
+            "BIASES": words(bias)[host.lane],
+            **{name: self._host_half(source) for name, source in sources.items()},
+        }
+        with m.Switch(host.memory):
+            for name, word in host_words.items():
+                with m.Case(MEMORIES.index(name)):
+                    m.d.sync += host.word.eq(word)
 
         m.d.comb += [
             drain.load.eq(steps[7].end & ~steps[7].backward),
             drain.step.eq(steps[7]),
             drain.label.eq(words(loader.label)[walker.buffer]),
-            drain.clear.eq(walker.done),
+            drain.again.eq(walker.again),
+            drain.clear.eq(walker.done | walker.repeat),
         ]
 
         # One delta port, three writers that are never active together: the clear of a block's row,
@@ -258,6 +326,14 @@ class Trainer(wiring.Component):
                 delta_write.en[position].eq(drain.load | (delta_valid & (delta_lane == position))),
             ]
 
+        in_flight = Signal()
+        touched = Signal()
+        m.d.comb += in_flight.eq(Cat((step.entry, step.end) for step in steps[1:]).any())
+        with m.If(walker.step.entry | walker.step.end):
+            m.d.sync += touched.eq(1)
+        with m.Elif(walker.done):
+            m.d.sync += touched.eq(0)
+
         valid = Signal()
         record = Signal(prediction_shape(p))
         with m.If(self.predictions.ready):
@@ -272,28 +348,34 @@ class Trainer(wiring.Component):
         m.d.comb += [
             self.predictions.valid.eq(valid),
             self.predictions.payload.eq(record),
+            self.logit_valid.eq(drain.loss.summed),
+            self.logit_index.eq(drain.loss.summed_index),
+            self.logit.eq(drain.loss.logit_sum),
             self.sample_count.eq(walker.sample_count),
-            self.idle.eq(
-                (loader.opened == 0)
-                & ~valid
-                & ~Cat((step.entry, step.end) for step in steps[1:]).any()
-            ),
+            self.idle.eq((loader.opened == 0) & ~valid & ~in_flight),
+            # With input dropout, loading a sample takes random words.
+            self.cut.eq(touched | in_flight | ((loader.opened != 0) & (p.input_dropout_bits > 0))),
+            self.done.eq(walker.done),
+            self.trained.eq(walker.trained),
+            self.wrong.eq(record.prediction != record.label),
             loader.release.eq(walker.done),
             loader.release_buffer.eq(walker.buffer),
             walker.count.eq(count),
             walker.closed.eq(closed),
             walker.train.eq(loader.train.bit_select(walker.buffer, 1)),
+            walker.rule.eq(words(loader.rule)[walker.buffer]),
+            walker.extra_draws.eq(words(loader.extra_draws)[walker.buffer]),
             walker.loss_any.eq(drain.loss_any),
             walker.loss_done.eq(drain.loss_done),
             walker.result_free.eq(~valid | self.predictions.ready),
             walker.drained.eq(drain.drained),
         ]
 
-        if p.input_dropout_bits:
-            probes["dropout_state"] = loader.dropout_state
+        if loader.dropout is not None:
+            probes["dropout_state"] = loader.dropout.state
         probes |= {
             "load_valid": loader.valid,
-            "load_beat": loader.beat,
+            "load_begun": loader.begun,
             "load_mask": loader.mask,
             "load_buffer": loader.buffer,
             "list_open": loader.opened,
@@ -301,8 +383,10 @@ class Trainer(wiring.Component):
             "list_count": loader.count,
             "in_ready": loader.samples.ready,
             "state": walker.phase,
+            "pass_index": walker.pass_index,
             "layer": walker.layer,
             "block": walker.block,
+            "plane": walker.plane,
             "position": walker.position,
             "first": walker.first,
             "pending": walker.pending,
@@ -338,6 +422,7 @@ class Trainer(wiring.Component):
             "e4_fin": drain.e4_fin,
             "drain_index": drain.e4_index,
             "output_delta": drain.loss.output_delta,
+            "logit_sum": drain.loss.logit_sum,
             "best_sum": drain.loss.best_sum,
             "best_index": drain.loss.best_index,
             "loss_any": drain.loss.any,
@@ -347,6 +432,11 @@ class Trainer(wiring.Component):
         }
         self._connect_probes(m, probes)
         return m
+
+    def _host_half(self, source: RandomSource) -> Value:
+        """Return the 32 bits of a random state that the host asks for."""
+        state = Value.cast(words(source.state)[self.host.row])
+        return Mux(self.host.lane == 0, state[:32], state[32:]) if len(state) > 32 else state
 
     def _connect_probes(self, m: Module, probes: dict[str, Value]) -> None:
         """Pack the probed registers in the order of the table."""
@@ -363,9 +453,12 @@ class Trainer(wiring.Component):
             m.d.comb += self.probes.eq(Cat(packed))
 
     def _random_sources(
-        self, m: Module, walker: Walker, step4: data.View
+        self, m: Module, walker: Walker, step4: data.View, fixed: Value
     ) -> tuple[RandomSource, RandomSource]:
-        """Build DRAW, which saves and restores, and UPDATE, which runs on; both stand at s4."""
+        """Build DRAW, which saves and restores, and UPDATE, which runs on; both stand at s4.
+
+        DRAW gives no words while the weights are ``fixed``: those of a rule without random bits.
+        """
         p = self._p
         m.submodules.draw = draw = RandomSource(
             p.random_width, self._state.draw.tolist(), slots=p.depth + 1
@@ -375,7 +468,7 @@ class Trainer(wiring.Component):
         )
         starts = (step4.entry | step4.end) & step4.layer_first
         m.d.comb += [
-            draw.step.eq(step4.entry & (p.draw == "stochastic")),
+            draw.step.eq(step4.entry & ~fixed & (p.draw == "stochastic")),
             draw.save.eq((starts & ~step4.backward) | walker.save),
             draw.save_slot.eq(Mux(walker.save, p.depth, step4.layer)),
             draw.recall.eq((starts & step4.backward) | walker.restore),

@@ -1,4 +1,4 @@
-"""Verilog out: the trainer as text that simulators and synthesis tools read."""
+"""Verilog out: trainer and core as text that simulators and synthesis tools read."""
 
 import re
 from dataclasses import dataclass
@@ -9,10 +9,16 @@ from amaranth.lib import wiring
 
 from golden.parameters import Parameters
 from golden.state import State
+from hdl import names
+from hdl.core import Core
+from hdl.readable import readable
 from hdl.trainer import Trainer
 
-#: Module name of the generated core.
+#: Module name of the generated trainer.
 TOP = "nomul_trainer"
+
+#: Module name of the generated core.
+CORE_TOP = "nomul_core"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ def convert(component: wiring.Component, name: str) -> str:
     counts the initialiser of a declaration as no change, so that a block which reads only registers
     at rest would keep its outputs unknown; an ``initial`` statement does count.
     """
-    text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    text = verilog._convert_rtlil_text(names.convert(component, name), strip_internal_attrs=True)
+    text = readable(text)
     return re.sub(
         r"^( *)reg (\[\d+:\d+\] )?(\\\S+ |\w+) *= ([^;]+);",
         r"\1reg \2\3;\n\1initial \3 = \4;",
@@ -74,15 +81,45 @@ def generate(parameters: Parameters, state: State, *, probed: bool = False) -> G
     Raises:
         ParameterError: If the parameters ask for what the gateware does not do.
     """
-    component = Trainer(parameters, state, probed=probed)
-    ports = [Port("clk", "input", 1), Port("rst", "input", 1)]
-    for names, member, value in component.signature.flatten(component):
+    return _generated(
+        Trainer(parameters, state, probed=probed),
+        TOP,
+        (Port("clk", "input", 1), Port("rst", "input", 1)),
+        {"weights": "weights", "biases": "biases"},
+    )
+
+
+def generate_core(parameters: Parameters, state: State, *, probed: bool = False) -> Generated:
+    """Generate the core.
+
+    Args:
+        parameters: The network and its formats.
+        state: What memories and random sources hold after configuration.
+        probed: Give it the port ``probes``.
+
+    Raises:
+        ParameterError: If the parameters ask for what the gateware does not do, or samples do not
+            fit into packets.
+    """
+    return _generated(
+        Core(parameters, state, probed=probed),
+        CORE_TOP,
+        (),
+        {"weights": "trainer.weights", "biases": "trainer.biases"},
+    )
+
+
+def _generated(
+    component: wiring.Component, top: str, clocks: tuple[Port, ...], memories: dict[str, str]
+) -> Generated:
+    ports = list(clocks)
+    for path, member, value in component.signature.flatten(component):
         direction = "input" if member.flow is wiring.In else "output"
-        ports.append(Port("__".join(map(str, names)), direction, len(Value.cast(value))))
+        ports.append(Port("__".join(map(str, path)), direction, len(Value.cast(value))))
     return Generated(
-        verilog=convert(component, TOP),
-        top=TOP,
+        verilog=convert(component, top),
+        top=top,
         # A port without bits (the label of a one-class network) is not in the text.
         ports=tuple(port for port in ports if port.bits),
-        memories={"weights": "weights", "biases": "biases"},
+        memories=memories,
     )

@@ -4,7 +4,7 @@ from amaranth.hdl import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.formats import unsigned_bits
+from golden.formats import EXTRA_DRAWS_BITS, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 from golden.probes import tree_depth
@@ -21,6 +21,14 @@ class Phase(enum.Enum, shape=3):
     DONE = 4
 
 
+class Rule(enum.Enum, shape=2):
+    """How an evaluation sample is predicted; a training sample is SAMPLED."""
+
+    SAMPLED = 0
+    THRESHOLDED = 1
+    EXACT = 2
+
+
 class Walker(wiring.Component):
     """Walk layers, blocks and lists, forward and back (``docs/architecture.md``, section 5).
 
@@ -28,10 +36,13 @@ class Walker(wiring.Component):
         count: Entries that the present layer's list has now.
         closed: That list is complete.
         train: The sample in hand is a training sample.
+        rule: How it is predicted, as the stream has it.
+        extra_draws: Draws beyond the first, of the rule SAMPLED.
         loss_any: Some output delta is not 0.
         loss_done: Prediction and output deltas are complete.
         result_free: The prediction register can be loaded.
         drained: A block's drain ends in this clock.
+        rule_in_hand: How the sample in hand is predicted: one of :class:`Rule`.
         step: The step issued in this clock; a bubble has neither ``entry`` nor ``end``.
         layer: Layer whose list is being read, from 0.
         position: List entry being read.
@@ -39,6 +50,8 @@ class Walker(wiring.Component):
         result: Load the prediction register.
         save: DRAW saves its state into slot ``L``.
         restore: DRAW restores slot ``restore_slot``.
+        again: The sample in hand has been passed before.
+        repeat: A pass is done with, and another one follows.
         done: The sample is done with, in its last clock.
         sample_count: Samples done since reset, modulo ``2**32``.
     """
@@ -52,10 +65,13 @@ class Walker(wiring.Component):
                 "count": In(step["position"].shape),
                 "closed": In(1),
                 "train": In(1),
+                "rule": In(2),
+                "extra_draws": In(EXTRA_DRAWS_BITS),
                 "loss_any": In(1),
                 "loss_done": In(1),
                 "result_free": In(1),
                 "drained": In(1),
+                "rule_in_hand": Out(Rule),
                 "step": Out(step),
                 "layer": Out(step["layer"].shape),
                 "position": Out(step["position"].shape),
@@ -64,12 +80,16 @@ class Walker(wiring.Component):
                 "save": Out(1),
                 "restore": Out(1),
                 "restore_slot": Out(range(p.depth + 1)),
+                "again": Out(1),
+                "repeat": Out(1),
                 "done": Out(1),
                 "sample_count": Out(32),
             }
         )
         self.phase = Signal(Phase)
+        self.pass_index = Signal(EXTRA_DRAWS_BITS)
         self.block = Signal(step["block"].shape)
+        self.plane = Signal(step["plane"].shape)
         self.row_base = Signal(step["row_base"].shape)
         self.block_row = Signal(step["block_row"].shape)
         self.first = Signal(init=1)
@@ -105,9 +125,24 @@ class Walker(wiring.Component):
             step.last_block.eq(last_block),
             step.layer.eq(layer),
             step.block.eq(self.block),
+            step.plane.eq(self.plane),
             step.position.eq(self.position),
             step.row_base.eq(self.row_base),
             step.block_row.eq(self.block_row),
+        ]
+
+        known = [Rule.THRESHOLDED, *([Rule.EXACT] if p.inference == "exact" else [])]
+        exact = Signal()
+        last_plane = Signal()
+        with m.If(~self.train):
+            with m.Switch(self.rule):
+                for rule in known:
+                    with m.Case(rule):
+                        m.d.comb += self.rule_in_hand.eq(rule)
+        m.d.comb += [
+            exact.eq(self.rule_in_hand == Rule.EXACT),
+            last_plane.eq(~exact | (self.plane == p.planes - 1)),
+            self.again.eq(self.pass_index != 0),
         ]
 
         with m.If(self.drained):
@@ -122,6 +157,7 @@ class Walker(wiring.Component):
         with m.If(step.end):
             m.d.sync += [
                 self.position.eq(0),
+                self.plane.eq(0),
                 self.first.eq(1),
                 self.layer_first.eq(last_block),
                 self.row_base.eq(self.row_base + inputs),
@@ -137,8 +173,10 @@ class Walker(wiring.Component):
             with m.Case(Phase.FORWARD):
                 m.d.comb += [
                     step.entry.eq(self.position < self.count),
-                    step.end.eq(~step.entry & self.closed & ~self.pending),
+                    step.end.eq(~step.entry & self.closed & last_plane & ~self.pending),
                 ]
+                with m.If(~step.entry & self.closed & ~last_plane):
+                    m.d.sync += [self.position.eq(0), self.plane.eq(self.plane + 1)]
                 with m.If(step.end):
                     m.d.sync += self.pending.eq(1)
                     with m.If(last_block):
@@ -147,7 +185,24 @@ class Walker(wiring.Component):
                         with m.Else():
                             m.d.sync += layer.eq(layer + 1)
             with m.Case(Phase.LOSS):
-                with m.If(self.loss_done & self.result_free):
+                more = Signal()
+                m.d.comb += more.eq(
+                    ~self.train
+                    & (self.rule_in_hand == Rule.SAMPLED)
+                    & (self.pass_index != self.extra_draws)
+                )
+                with m.If(self.loss_done & more):
+                    m.d.comb += self.repeat.eq(1)
+                    m.d.sync += [
+                        self.phase.eq(Phase.FORWARD),
+                        self.pass_index.eq(self.pass_index + 1),
+                        # Slot 0 of DRAW keeps the state before the sample.
+                        self.layer_first.eq(0),
+                        layer.eq(0),
+                        self.row_base.eq(0),
+                        self.block_row.eq(0),
+                    ]
+                with m.Elif(self.loss_done & self.result_free):
                     m.d.comb += self.result.eq(1)
                     with m.If(self.train & self.loss_any):
                         m.d.comb += self.save.eq(1)
@@ -199,6 +254,7 @@ class Walker(wiring.Component):
                     self.row_base.eq(0),
                     self.block_row.eq(0),
                     self.trained.eq(0),
+                    self.pass_index.eq(0),
                     self.sample_count.eq(self.sample_count + 1),
                 ]
         return m

@@ -29,11 +29,14 @@ def spread(low: int, high: int, most: int) -> list[int]:
 
 def accumulate_vectors(p: Parameters) -> Vectors:
     """Every value with every draw, added to bases whose total fits, up to both ends."""
-    limit = (1 << (Formats.of(p).sum_bits - 1)) - 1
+    formats = Formats.of(p)
+    limit = (1 << (formats.accumulator_bits - 1)) - 1
     random = np.random.default_rng(SEED)
     rows = []
-    for value in spread(0, p.activation_max, 256):
+    for value in spread(0, (1 << formats.value_bits) - 1, 256):
         for t in draws(p):
+            if abs(t * value) > limit:
+                continue
             low, high = -limit - 1 - min(0, t * value), limit - max(0, t * value)
             rows += [(base, t, value) for base in (low, high, int(random.integers(low, high)))]
     base, draw, value = zip(*rows, strict=True)

@@ -37,8 +37,8 @@ def pairs(p: Parameters) -> list[tuple[int, int]]:
     )
 
 
-def draw(p: Parameters, weight: int, random: int) -> int:
-    bits = p.draw_bits if p.draw == "stochastic" else 0
+def draw(p: Parameters, weight: int, random: int, *, thresholded: bool = False) -> int:
+    bits = p.draw_bits if p.draw == "stochastic" and not thresholded else 0
     r = rounding(random if bits else 0, bits, p.draw_shift)
     if p.connect == "binary":
         return binary(weight, r, p.weight_fraction_bits)
@@ -46,9 +46,15 @@ def draw(p: Parameters, weight: int, random: int) -> int:
 
 
 def vectors(p: Parameters) -> Vectors:
-    weights, randoms = zip(*pairs(p), strict=True)
-    draws = [draw(p, w, r) for w, r in zip(weights, randoms, strict=True)]
-    return Vectors({"weight": weights, "random": randoms}, {"draw": draws})
+    """Draws, and the same weights thresholded."""
+    rows = [(w, r, 1, draw(p, w, r)) for w, r in pairs(p)]
+    bits = p.draw_bits if p.draw == "stochastic" else 1
+    rows += [
+        (w, 1 << (bits - 1), 0, draw(p, w, 0, thresholded=True))
+        for w in dict.fromkeys(w for w, _ in pairs(p))
+    ]
+    weight, random, half, drawn = zip(*rows, strict=True)
+    return Vectors({"weight": weight, "random": random, "half": half}, {"draw": drawn})
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -71,9 +77,31 @@ class Faulty(Connect):
         return m
 
 
+class FaultyThreshold(Connect):
+    """Keeps the half step when it thresholds."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.submodules.inner = inner = Connect(self._p)
+        m.d.comb += [
+            inner.weight.eq(self.weight),
+            inner.random.eq(self.random),
+            inner.half.eq(1),
+            self.draw.eq(inner.draw),
+        ]
+        return m
+
+
+def test_fault_in_the_threshold_is_found(tmp_path: Path) -> None:
+    p = PARAMETER_SETS["few_random_bits"]
+    message = r"connect, clock \d+:\s+draw: expected -1, got 0\s.*: weight=-72 random=4 half=0\s"
+    with pytest.raises(SimulationFailed, match=message):
+        check("icarus", Bench({"connect": FaultyThreshold(p)}), {"connect": vectors(p)}, tmp_path)
+
+
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_fault_is_found(simulator: str, tmp_path: Path) -> None:
     p = PARAMETER_SETS["ternary"]
-    message = r"connect, clock \d+:\s+draw: expected 1, got 0\s.*: weight=127 random=127\s"
+    message = r"connect, clock \d+:\s+draw: expected 1, got 0\s.*: weight=127 random=127 half=1\s"
     with pytest.raises(SimulationFailed, match=message):
         check(simulator, Bench({"connect": Faulty(p)}), {"connect": vectors(p)}, tmp_path)

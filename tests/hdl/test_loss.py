@@ -18,9 +18,10 @@ _GAP = 3
 
 def sums(p: Parameters, random: np.random.Generator) -> list[int]:
     """Return the sums of one sample: about the margin, often equal, often at an end."""
-    shift = p.activation_shifts[-1] + p.draw_fraction_bits
-    bias_term = (p.bias_max >> (p.bias_fraction_bits - p.draw_fraction_bits)) + 1
-    limit = (p.layers[-2] * p.activation_max << p.draw_fraction_bits) + bias_term
+    shift = p.activation_shifts[-1] + p.accumulator_fraction_bits
+    f = p.accumulator_fraction_bits
+    bias_term = (p.bias_max << f >> p.bias_fraction_bits) + 1
+    limit = (p.layers[-2] * p.activation_max << f) + bias_term
     near = min(limit, 3 * p.margin << shift)
     kind = random.integers(0, 4)
     totals = random.integers(-near, near + 1, p.layers[-1])
@@ -37,40 +38,45 @@ def sums(p: Parameters, random: np.random.Generator) -> list[int]:
 
 
 def vectors(p: Parameters, samples: int = 300) -> Vectors:
+    """Samples of one to three passes, each ended by a clear."""
     random = np.random.default_rng(SEED)
     rows = []
     for _ in range(samples):
         label = int(random.integers(0, p.layers[-1]))
-        for index, total in enumerate(sums(p, random)):
-            while random.integers(0, 4) == 0:
-                # A bubble carries anything.
-                rows.append((0, 0, int(random.integers(-8, 8)), label, 0))
-            rows.append((1, index, total, label, 0))
-        rows += [(0, 0, 0, label, int(gap == _GAP)) for gap in range(_GAP + 1)]
+        for again in range(random.choice([1, 1, 2, 3])):
+            for index, total in enumerate(sums(p, random)):
+                while random.integers(0, 4) == 0:
+                    # A bubble carries anything.
+                    rows.append((0, 0, int(random.integers(-8, 8)), label, int(again > 0), 0))
+                rows.append((1, index, total, label, int(again > 0), 0))
+            rows += [(0, 0, 0, label, int(again > 0), int(gap == _GAP)) for gap in range(_GAP + 1)]
 
     outputs: dict[str, list[int]] = {
-        name: [] for name in ("output_delta", "best_sum", "best_index", "any")
+        name: [] for name in ("output_delta", "logit_sum", "best_sum", "best_index", "any")
     }
-    shift = p.activation_shifts[-1] + p.draw_fraction_bits
+    shift = p.activation_shifts[-1] + p.accumulator_fraction_bits
+    summed = [0] * p.layers[-1]
     seen: list[int] = []
-    arriving: dict[int, int] = {}
-    delta = best_sum = best_index = loss_any = 0
-    for clock, (valid, index, total, label, clear) in enumerate(rows):
-        delta = arriving.get(clock, delta)
-        for name, value in zip(outputs, (delta, best_sum, best_index, loss_any), strict=True):
+    arriving: dict[int, tuple[int, int]] = {}
+    delta = logit_sum = best_sum = best_index = loss_any = 0
+    for clock, (valid, index, total, label, again, clear) in enumerate(rows):
+        delta, logit_sum = arriving.get(clock, (delta, logit_sum))
+        values = (delta, logit_sum, best_sum, best_index, loss_any)
+        for name, value in zip(outputs, values, strict=True):
             outputs[name].append(value)
-        if clock in arriving and delta != 0:
-            loss_any = 1
-        if valid:
-            seen.append(total)
+        if clock in arriving:
+            loss_any |= delta != 0
+            seen.append(logit_sum)
             best_index = argmax(np.array(seen))
             best_sum = seen[best_index]
-            arriving[clock + 2] = output_delta(
-                logit(total, shift), index == label, p.margin, p.output_delta_max
-            )
+        if valid:
+            summed[index] = total + (summed[index] if again else 0)
+            o = logit(total, shift)
+            d = output_delta(o, index == label, p.margin, p.output_delta_max)
+            arriving[clock + 2] = d, summed[index]
         if clear:
             seen, loss_any = [], 0
-    inputs = ("valid", "index", "total", "label", "clear")
+    inputs = ("valid", "index", "total", "label", "again", "clear")
     return Vectors(dict(zip(inputs, zip(*rows, strict=True), strict=True)), outputs)
 
 
@@ -89,8 +95,22 @@ class FaultyPrediction(Loss):
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        with m.If(self.valid & (self.total == self.best_sum)):
-            m.d.sync += self.best_index.eq(self.index)
+        last = Signal()
+        m.d.sync += last.eq(self.logit_sum == self.best_sum)
+        with m.If(last):
+            m.d.sync += self.best_index.eq(self.best_index + 1)
+        return m
+
+
+class FaultySum(Loss):
+    """Forgets the passes before."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        total, late = Signal.like(self.total), Signal()
+        m.d.sync += [total.eq(self.total), late.eq(self.valid)]
+        with m.If(late):
+            m.d.sync += self.logit_sum.eq(total)
         return m
 
 
@@ -105,7 +125,12 @@ class FaultyDelta(Loss):
 
 
 @pytest.mark.parametrize(
-    ("fault", "port"), [(FaultyPrediction, "best_index"), (FaultyDelta, "output_delta")]
+    ("fault", "port"),
+    [
+        (FaultyPrediction, "best_index"),
+        (FaultySum, "logit_sum"),
+        (FaultyDelta, "output_delta"),
+    ],
 )
 def test_fault_is_found(fault: type[Loss], port: str, tmp_path: Path) -> None:
     p = PARAMETER_SETS["ternary"]

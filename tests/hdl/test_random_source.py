@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import *
 
-from golden.random_source import next_state
+from golden.random_source import next_state, seeded_states
 from hdl.random_source import RandomSource
 from sim.simulators import SIMULATORS, SimulationFailed
 from tests.hdl.unit_bench import SEED, SOURCES, Bench, Vectors, bench, check, initial_states
@@ -26,23 +26,34 @@ def period() -> Vectors:
         (state,) = following([state], 16)
     assert len(set(states)) == (1 << 16) - 1
     assert states[-1] == states[0]
-    return Vectors({"step": [1] * len(states)}, {"word[0]": states, "state[0]": states})
+    idle = [0] * len(states)
+    return Vectors(
+        {"step": [1] * len(states), "replace": idle, "replacement": idle},
+        {"word[0]": states, "state[0]": states},
+    )
 
 
 def operations(name: str, clocks: int = 3000) -> Vectors:
-    """Step, save and recall at random: everything at once too."""
+    """Step, save, recall and replace at random: everything at once too."""
     width, sources, slots = SOURCES[name]
     random = np.random.default_rng(SEED)
     inputs = {port: random.integers(0, 2, clocks).tolist() for port in ("step", "save", "recall")}
     inputs |= {
         port: random.integers(0, slots, clocks).tolist() for port in ("save_slot", "recall_slot")
     }
+    # Replacing is rare, so that what it overrules is seen as well.
+    inputs["replace"] = [
+        sum((random.random(sources) < 0.1) << np.arange(sources)) for _ in range(clocks)
+    ]
+    inputs["replacement"] = seeded_states(SEED, clocks, width).tolist()
     outputs: dict[str, list[int]] = {
         f"{port}[{i}]": [] for port in ("word", "state") for i in range(sources)
     }
     state = initial_states(name)
     kept = [state] * slots
-    for step, save, recall, save_slot, recall_slot in zip(*inputs.values(), strict=True):
+    for step, save, recall, save_slot, recall_slot, replace, replacement in zip(
+        *inputs.values(), strict=True
+    ):
         word = kept[recall_slot] if recall else state
         for i in range(sources):
             outputs[f"word[{i}]"].append(word[i])
@@ -50,6 +61,7 @@ def operations(name: str, clocks: int = 3000) -> Vectors:
         if save:
             kept[save_slot] = state
         state = following(word, width) if step else word
+        state = [replacement if replace >> i & 1 else each for i, each in enumerate(state)]
     return Vectors(inputs, outputs)
 
 
@@ -66,7 +78,7 @@ class Faulty(RandomSource):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.step & self.recall):
-            m.d.sync += self.state.eq(self.state)
+            m.d.sync += self.register.eq(self.register)
         return m
 
 

@@ -17,10 +17,10 @@ from tests.hdl.unit_bench import HIDDEN_SETS, PARAMETER_SETS, SEED, Bench, Vecto
 def vectors(p: Parameters) -> Vectors:
     """Sums about the steps of small activations, saturation and the ends, and random ones."""
     random = np.random.default_rng(SEED)
-    limit = (1 << (Formats.of(p).sum_bits - 1)) - 1
+    limit = (1 << (Formats.of(p).accumulator_bits - 1)) - 1
     rows = []
     for layer, shift in enumerate(p.activation_shifts[:-1]):
-        step = 1 << (shift + p.draw_fraction_bits)
+        step = 1 << (shift + p.accumulator_fraction_bits)
         marks = [*(h * step for h in range(-2, 5)), p.activation_max * step, -limit, limit]
         totals = [total + near for total in marks for near in (-1, 0, 1)]
         totals += random.integers(-limit, limit + 1, 1000).tolist()
@@ -33,7 +33,8 @@ def vectors(p: Parameters) -> Vectors:
     activation, held = [0, 0], 0
     for v, a, z in zip(valid, layer, total, strict=True):
         if v:
-            held = relu(z, p.activation_shifts[a] + p.draw_fraction_bits, p.activation_max)
+            shift = p.activation_shifts[a] + p.accumulator_fraction_bits
+            held = relu(z, shift, p.activation_max)
         activation.append(held)
     return Vectors(
         {"valid": valid, "layer": layer, "total": total}, {"activation": activation[: len(rows)]}

@@ -18,6 +18,7 @@ from amaranth.lib.wiring import In, Out
 from golden.parameters import Parameters
 from golden.random_source import seeded_states
 from hdl.accumulate import Accumulate, Select
+from hdl.booth import Booth
 from hdl.connect import Connect
 from hdl.gradient import Gradient, HiddenDelta, ShiftAmount
 from hdl.loss import Loss
@@ -88,6 +89,10 @@ PARAMETER_SETS = {
         draw_steps=2,
         update_bits=16,
         random_width=64,
+    ),
+    "exact": _DEEP.replace(inference="exact"),
+    "exact_half_steps": _DEEP.replace(
+        inference="exact", draw_steps=2, weight_bits=5, draw_bits=3, bias_fraction_bits=2
     ),
     "no_shifts": _DEEP.replace(
         layers=(5, 6, 4, 3),
@@ -161,6 +166,7 @@ def all_units() -> dict[str, wiring.Component]:
         delta_bits = max(p.output_delta_bits, p.hidden_delta_bits)
         units |= {
             f"{name}_connect": Connect(p),
+            f"{name}_booth": Booth(p),
             f"{name}_select": Select(delta_bits, g),
             f"{name}_accumulate": Accumulate(p),
             f"{name}_loss": Loss(p),
