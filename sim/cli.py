@@ -18,6 +18,11 @@ _MNIST_HELP = "Folder with the four MNIST files in IDX format, as they are or pa
 
 _DATA_HELP = f"{_MNIST_HELP} Without it the UCI digits are used, which are installed already."
 
+_VECTORS_HELP = (
+    f"{_MNIST_HELP} Its first images are the testbench's. Without it these are the UCI digits, or "
+    "random where they do not fit the network."
+)
+
 #: The configuration if neither --config nor a checkpoint says which.
 _DEFAULT_CONFIG = "digits"
 
@@ -74,16 +79,13 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 else "Start from the state of a checkpoint instead of the seeded one. Epochs count "
                 "from 0. A --config beside it may have another schedule, other shifts or rules.",
             ),
+            click.option(
+                "--data",
+                type=click.Path(path_type=Path),
+                metavar="FOLDER",
+                help=_VECTORS_HELP if command == "generate" else _DATA_HELP,
+            ),
         ]
-        if command != "generate":
-            options.append(
-                click.option(
-                    "--data",
-                    type=click.Path(path_type=Path),
-                    metavar="FOLDER",
-                    help=_DATA_HELP,
-                )
-            )
         for option in reversed(options):
             with_setup = option(with_setup)
         return with_setup
@@ -131,6 +133,7 @@ def cli() -> None:
         "nomul cosim --samples 100 --simulator icarus --stalls 0.3 --seed 7",
         "nomul cosim --config mnist-small --data mnist --samples 60000 --epochs 0",
         "nomul cosim --resume --output nomul-out/cosim-mnist-small",
+        "nomul cosim --state FILE --samples 0 --epochs 0 --evaluate 360 --rule exact",
     )
 )
 @_shared_options("cosim")
@@ -143,7 +146,7 @@ def cli() -> None:
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     help="Samples to train on in lockstep. Default: one epoch.",
 )
 @click.option(
@@ -161,6 +164,27 @@ def cli() -> None:
     help="cocotb wakes Python on every clock; batch drives the Verilated gateware for thousands of "
     "clocks at a time, compares as much, and can --resume. Default: batch on Verilator from 5,000 "
     "samples on, unless --waves is given.",
+)
+@click.option(
+    "--evaluate",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Then let the gateware predict the first N test samples, in lockstep too.",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["sampled", "thresholded", "exact"]),
+    default="sampled",
+    show_default=True,
+    help="How it predicts them; exact builds wider accumulators.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Draws of the weights whose logits the rule sampled adds up.",
 )
 @click.option(
     "--epochs",
@@ -194,6 +218,10 @@ def cosim(setup: Any, **options: Any) -> None:
     The first difference ends the run; it is told in the algorithm's words, with the clocks around
     it as a waveform file and the command that replays it.
     """
+    if options["draws"] > 1 and options["rule"] != "sampled":
+        raise click.UsageError(f"--draws is for --rule sampled, not {options['rule']}")
+    if options["samples"] == 0 and not options["evaluate"]:
+        raise click.UsageError("--samples 0 leaves nothing to do: give --evaluate N")
     _command("cosim").cosim(setup, **options)
 
 
@@ -281,16 +309,41 @@ def evaluate(setup: Any, draws: list[int], samples: int | None) -> None:
     epilog=_examples(
         "nomul generate --config mnist-small",
         "nomul generate --state nomul-out/train-net/checkpoint.npz --output net",
+        "nomul generate --top trainer   the trainer alone, with bare streams",
     )
 )
 @_shared_options("generate")
+@click.option(
+    "--top",
+    type=click.Choice(["core", "trainer"]),
+    default="core",
+    show_default=True,
+    help="The core with AXI ports, or the bare trainer.",
+)
+@click.option(
+    "--bus-bits",
+    type=click.Choice(["32", "64", "128"]),
+    help="Width of the core's streams, 8 bits a pixel.  [default: the configuration's "
+    "pixels_per_beat]",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1, max=1000),
+    default=8,
+    show_default=True,
+    help="Samples of the testbench; three quarters are trained on, the others evaluated.",
+)
 @click.option("--probes", is_flag=True, help="Add the port that the lockstep compares.")
-def generate(setup: Any, probes: bool) -> None:
-    """Write the gateware as Verilog, with a manifest of its ports and memories.
+def generate(setup: Any, top: str, bus_bits: str | None, samples: int, probes: bool) -> None:
+    """Write the gateware as Verilog, and what a design needs of it.
+
+    A self-checking testbench that needs no Python, memory files, a C header and a Python driver of
+    the registers, documentation, FuseSoC and IP-XACT descriptions, constraints, and a manifest.
 
     The memories start at the state: the seeded one, or one that was trained before.
     """
-    _command("generate").generate(setup, probes=probes)
+    bits = None if bus_bits is None else int(bus_bits)
+    _command("generate").generate(setup, top=top, bus_bits=bits, samples=samples, probes=probes)
 
 
 @cli.command(

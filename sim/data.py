@@ -15,6 +15,9 @@ from golden.parameters import Parameters
 #: The last images of the UCI digits are the test set (contract, section 14).
 DIGITS_TEST_IMAGES = 360
 
+#: Pixels and classes of the UCI digits.
+DIGITS_PIXELS, DIGITS_CLASSES = 64, 10
+
 #: MD5 of the four MNIST files, unpacked, as their authors published them.
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

@@ -83,7 +83,7 @@ def library(parameters: Parameters, generated: Generated, cache: Path | None = N
     """
     verilog = generated.verilog
     for name, path in _sources(parameters).items():
-        verilog = _initial_from_plusarg(verilog, f"{generated.top}.{path}", name)
+        verilog = _initial_from_plusarg(verilog, f"{generated.top}_{path}", name)
     memories = {name.upper(): f"trainer.{path}" for name, path in generated.memories.items()}
     return compile_library(verilog + _bench(generated), _TOP, _SOURCE, memories, cache=cache)
 
@@ -112,14 +112,14 @@ def _bench(generated: Generated) -> str:
 
 
 def _sources(parameters: Parameters) -> dict[str, str]:
-    """Return the random sources of the gateware: fields of ``State``, and paths of modules."""
-    dropout = {"dropout": "loader.dropout"} if parameters.input_dropout_bits else {}
+    """Return the random sources of the gateware: fields of ``State``, and modules below the top."""
+    dropout = {"dropout": "loader_dropout"} if parameters.input_dropout_bits else {}
     return {"draw": "draw", "update": "update", **dropout}
 
 
 def _initial_from_plusarg(verilog: str, module: str, plusarg: str) -> str:
     """Let a plusarg overrule the initial value of a module's one register."""
-    pattern = rf"^(module \\?{re.escape(module)}(?:\$\d+)? .*?)^endmodule"
+    pattern = rf"^(module {module} ?\(.*?)^endmodule"
     found = re.search(pattern, verilog, re.MULTILINE | re.DOTALL)
     text = found[1] if found else ""
     registers = re.findall(r"always @\(posedge clk\)\s+(\w+) <=", text)

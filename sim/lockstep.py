@@ -23,8 +23,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from golden.clocked import Clocked, Transfers, transfers, transfers_per_sample
-from golden.formats import unsigned_bits
+from golden.clocked import EXACT, SAMPLED, Clocked, Transfers, transfers, transfers_per_sample
+from golden.formats import EXTRA_DRAWS_BITS, unsigned_bits
+from golden.inference import RULES
 from golden.jit import jit
 from golden.layout import Layout
 from golden.network import Network
@@ -74,6 +75,11 @@ class Stimulus:
         train: bool, shape (samples,): train on the sample, or evaluate it.
         rate_shift: int64, shape (samples,): learning-rate shift ``sh``.
         epoch: int64, shape (samples,), from 0; for reports.
+        rule: int64, shape (samples,), or one for all: number of the rule of inference
+            (:mod:`golden.clocked`); counts for evaluation.
+        draws: int64, shape (samples,), or one for all: ``K``, of the rule SAMPLED.
+        sparse: Which samples come pixel by pixel, without zeros: bool, shape (samples,), or one
+            flag for all.
     """
 
     pixels: npt.NDArray[np.integer[Any]]
@@ -81,6 +87,9 @@ class Stimulus:
     train: npt.NDArray[np.bool_]
     rate_shift: Ints
     epoch: Ints
+    rule: Ints | int = SAMPLED
+    draws: Ints | int = 1
+    sparse: npt.NDArray[np.bool_] | bool = False
 
     @classmethod
     def training(
@@ -107,6 +116,31 @@ class Stimulus:
             train=self.train[each],
             rate_shift=self.rate_shift[each],
             epoch=self.epoch[each],
+            rule=np.broadcast_to(self.rule, self.labels.shape)[each],
+            draws=np.broadcast_to(self.draws, self.labels.shape)[each],
+            sparse=np.broadcast_to(self.sparse, self.labels.shape)[each],
+        )
+
+    def then_evaluated(
+        self, dataset: Dataset, samples: int, rule: int = SAMPLED, draws: int = 1
+    ) -> "Stimulus":
+        """Return these training samples, and the first test samples of a data set to evaluate.
+
+        Args:
+            dataset: The data set.
+            samples: Test samples.
+            rule: Number of the rule of inference, for all of them.
+            draws: ``K``, of the rule SAMPLED.
+        """
+        zeros = np.zeros(samples, np.int64)
+        return Stimulus(
+            pixels=np.concatenate([self.pixels, dataset.test_pixels[:samples]]),
+            labels=np.concatenate([self.labels, dataset.test_labels[:samples]]),
+            train=np.concatenate([self.train, zeros != 0]),
+            rate_shift=np.concatenate([self.rate_shift, zeros]),
+            epoch=np.concatenate([self.epoch, zeros + self.epoch.max(initial=0)]),
+            rule=rule,
+            draws=draws,
         )
 
     def stream(self, parameters: Parameters) -> Transfers:
@@ -117,7 +151,23 @@ class Stimulus:
         """
         if len(self.labels) == 0:
             raise ValueError("samples must be at least 1, not 0")
-        return transfers(parameters, self.pixels, self.labels, self.train, self.rate_shift)
+        return transfers(
+            parameters,
+            self.pixels,
+            self.labels,
+            self.train,
+            self.rate_shift,
+            self.rule,
+            self.draws,
+            self.sparse,
+        )
+
+    def settings(self) -> Ints:
+        """Return what counts of train, rate shift, rule and draws: int64, shape (samples, 4)."""
+        train = self.train.astype(np.int64)
+        rule = np.where(self.train, SAMPLED, self.rule)
+        draws = np.where(self.train | (rule != SAMPLED), 1, self.draws)
+        return np.stack([train, self.rate_shift, rule, draws], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,25 +255,27 @@ def payloads_of(parameters: Parameters, stream: Transfers) -> Bytes:
     """Return the payloads of ``samples`` as rows of bytes, little-endian."""
     p = parameters
     fields = [(stream.pixels[:, each], p.activation_bits) for each in range(p.pixels_per_beat)]
+    fields += [(stream.first, unsigned_bits(p.layers[0] - 1)), (stream.last, 1)]
     fields += [(stream.label, unsigned_bits(p.layers[-1] - 1)), (stream.train, 1)]
-    fields += [(stream.shift, unsigned_bits(p.max_rate_shift))]
+    fields += [(stream.shift, unsigned_bits(p.max_rate_shift)), (stream.rule, 2)]
+    fields += [(stream.extra_draws, EXTRA_DRAWS_BITS)]
     bits = [value >> bit & 1 for value, count in fields for bit in range(count)]
     return np.packbits(np.array(bits, np.uint8).T, axis=1, bitorder="little")
 
 
 def functional_run(network: Network, stimulus: Stimulus) -> Ints:
     """Run the samples through the functional model; return its predictions."""
-    settings = np.stack([stimulus.train.astype(np.int64), stimulus.rate_shift])
-    changes = np.flatnonzero(np.any(settings[:, 1:] != settings[:, :-1], axis=0)) + 1
+    settings = stimulus.settings()
+    changes = np.flatnonzero(np.any(settings[1:] != settings[:-1], axis=1)) + 1
     starts = [0, *changes.tolist(), len(stimulus.labels)]
     predictions = []
     for first, end in itertools.pairwise(starts):
         pixels, labels = stimulus.pixels[first:end], stimulus.labels[first:end]
-        if stimulus.train[first]:
-            shift = int(stimulus.rate_shift[first])
+        train, shift, rule, draws = settings[first].tolist()
+        if train:
             predictions.append(network.train(pixels, labels, shift).predictions)
         else:
-            predictions.append(network.infer(pixels, "sampled"))
+            predictions.append(network.infer(pixels, RULES[rule], draws))
     return np.concatenate(predictions)
 
 
@@ -417,7 +469,7 @@ class _Checker(threading.Thread):
     def _diverge(self, window: Window, clock: int, column: int) -> None:
         divergence = find(self._p, window, clock, column, self._stimulus.epoch)
         write_window(self._p, window, clock, self._folder / WINDOW_FILE)
-        samples = min(divergence.place.sample + 1, len(self._stimulus.labels))
+        samples = min(divergence.place.sample + 1, np.count_nonzero(self._stimulus.train))
         replay = f"{self._replay} --samples {samples} --waves"
         raise DivergenceError(divergence.report(replay))
 
@@ -500,13 +552,16 @@ def _job(
     p, layout = parameters, Layout.of(parameters)
     width = probe_width(p)
     low = {probe.name: low for probe, _, low in probe_columns(probe_table(p))}
+    # Every pass of an evaluation sample takes no more than a training sample.
+    _, _, rule, draws = stimulus.settings().T
+    passes = int(np.where(rule == EXACT, p.planes, draws).sum()) + 2
     return Job(
         pipe=pipe,
         payload_bytes=payload_bytes,
         in_ready=width - 1 - low["in_ready"],
         out_valid=width - 1 - low["out_valid"],
         chunk=_recording_clocks(p),
-        limit=(len(stimulus.labels) + 2) * most_clocks(p, stalls),
+        limit=passes * most_clocks(p, stalls),
         stalls=stalls,
         seed=seed,
         memories=(
@@ -557,7 +612,7 @@ def lockstep(
     if not 0 <= stalls < 1:
         raise ValueError(f"the probability of stalls must be in 0 <= p < 1, not {stalls}")
     stream = stimulus.stream(parameters)
-    payloads = payloads_of(parameters, stream)
+    sent = payloads_of(parameters, stream)
     state = State.initial(parameters) if state is None else state
     simulation = folder / "simulation"
     simulation.mkdir(parents=True, exist_ok=True)
@@ -599,8 +654,8 @@ def lockstep(
             waves=waves,
         )
         built = time.perf_counter()
-        (simulation / PAYLOADS_FILE).write_bytes(payloads.tobytes())
-        size = payloads.shape[1]
+        (simulation / PAYLOADS_FILE).write_bytes(sent.tobytes())
+        size = sent.shape[1]
         _job(parameters, generated, stimulus, size, writing, stalls, seed).save(simulation)
         run_testbench(
             simulator,
@@ -645,6 +700,9 @@ def cosim(
     folder: Path,
     samples: int | None = None,
     first_sample: int = 0,
+    evaluate: int = 0,
+    rule: int = SAMPLED,
+    draws: int = 1,
     simulator: str = "verilator",
     state: State | None = None,
     stalls: float = 0.0,
@@ -655,12 +713,15 @@ def cosim(
 ) -> LockstepResult:
     """Train on samples of a data set in lockstep; default is the first epoch.
 
-    Arguments and errors are those of :func:`lockstep`.
+    Then evaluate its first ``evaluate`` test samples, as :meth:`Stimulus.then_evaluated` says.
+    Other arguments and errors are those of :func:`lockstep`.
     """
     count = len(dataset.train_labels) if samples is None else samples
     return lockstep(
         parameters,
-        Stimulus.training(parameters, dataset, count, first_sample),
+        Stimulus.training(parameters, dataset, count, first_sample).then_evaluated(
+            dataset, evaluate, rule, draws
+        ),
         folder=folder,
         simulator=simulator,
         state=state,

@@ -116,6 +116,8 @@ async def lockstep(dut: Any) -> None:
     dut.rst.value = 1
     samples_valid.value = 0
     predictions_ready.value = 0
+    for strobe in (dut.host__active, dut.host__load, dut.host__store):
+        strobe.value = 0
     Clock(dut.clk, 2, "ns").start()
     for _ in range(4):
         await edge

@@ -13,6 +13,7 @@ from golden.network import Network
 from golden.parameters import Parameters, named_configurations
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.state import State
+from hdl.register_map import RegisterMap
 from sim.data import load_digits
 from sim.training import default_epochs, exact_error, train
 
@@ -26,6 +27,7 @@ DISTINCT = Parameters(
     pixels_per_beat=5,
     random_sources=6,
     input_dropout_bits=3,
+    inference="exact",
     activation_shifts=(3, 5, 2, 2),
     delta_shifts=(3, 2, 2),
     update_shifts=(11, 9, 10, 10),
@@ -155,3 +157,23 @@ def test_probes() -> None:
     rows = table_rows(text)
     assert rows == expected
     assert list(rows) == list(expected)
+
+
+def register_rows() -> list[str]:
+    """Return the register table of docs/core.md."""
+    rows = ["| offset | register | | bits | field | reset | |", "|---|---|---|---|---|---|---|"]
+    for register in RegisterMap.of(Parameters.named("digits").replace(inference="exact")):
+        start = f"| `{register.offset:#05x}` | `{register.name}` | {register.access.value} "
+        rows.append(f"{start}| | | | {register.description} |")
+        for field in register.fields:
+            high = field.low + field.bits - 1
+            bits = str(field.low) if field.bits == 1 else f"{high}:{field.low}"
+            values = ", ".join(f"{value} `{name}`" for name, value in field.values)
+            text = f"{field.description} ({values})" if values else field.description
+            rows.append(f"| | | | {bits} | `{field.name}` | {field.reset:#x} | {text} |")
+    return rows
+
+
+def test_registers() -> None:
+    document = (ROOT / "docs" / "core.md").read_text(encoding="utf-8")
+    assert "\n".join(register_rows()) in document

@@ -14,6 +14,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from golden.checkpoint import Checkpoint
+from golden.inference import RULES, Rule
 from golden.layout import Layout
 from golden.network import Network
 from golden.parameters import Parameters
@@ -95,18 +96,24 @@ def cosim(
     samples: int | None,
     first_sample: int,
     engine: str | None,
+    evaluate: int,
+    rule: Rule,
+    draws: int,
     epochs: int | None,
     stalls: float,
     seed: int,
     waves: bool,
     resume: bool,
 ) -> None:
-    """Train in lockstep, then go on with the functional model.
+    """Train in lockstep, evaluate test samples, then go on with the functional model.
+
+    The rule ``exact`` builds it into the gateware, whatever the configuration says.
 
     Raises:
         DivergenceError: If gateware and golden model differ; the output is written all the same.
         Interrupted: If the user stops a batch run; its folder stays, and it can go on.
         RunError: If the folder holds a run that is not complete, or none to resume.
+        ValueError: If there are not so many test samples.
     """
     if resume:
         if samples is not None or epochs is not None or waves or engine == "cocotb":
@@ -116,19 +123,25 @@ def cosim(
         _go_on(setup)
         return
     p = setup.parameters
+    if rule == "exact":
+        p = p.replace(inference="exact")
     dataset = load(p, setup.data)
+    if evaluate > len(dataset.test_labels):
+        raise ValueError(f"--evaluate {evaluate}: the test set has {len(dataset.test_labels)}")
     count = len(dataset.train_labels) if samples is None else samples
     epochs = default_epochs(p) if epochs is None else epochs
+    job = _Job(setup, p, dataset, count, first_sample, epochs, stalls, seed)
+    each_clock = waves or evaluate > 0 or simulator != "verilator"
     if engine is None:
-        large = count >= BATCH_SAMPLES and simulator == "verilator" and not waves
-        engine = "batch" if large else "cocotb"
-    job = _Job(setup, dataset, count, first_sample, epochs, stalls, seed)
+        engine = "batch" if count >= BATCH_SAMPLES and not each_clock else "cocotb"
     if engine == "batch":
-        if simulator != "verilator" or waves:
-            raise RunError("--engine batch has Verilator alone, and no --waves; leave them out")
+        if each_clock:
+            raise RunError(
+                "--engine batch has Verilator alone, no --waves and no --evaluate; leave them out"
+            )
         _begin(job)
     else:
-        _every_clock(job, simulator, waves)
+        _every_clock(job, simulator, waves, _Evaluation(evaluate, rule, draws))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +149,7 @@ class _Job:
     """What is to be done; ``count`` samples from number ``first_sample`` on."""
 
     setup: Setup
+    parameters: Parameters
     dataset: Dataset
     count: int
     first_sample: int
@@ -152,12 +166,35 @@ class _Job:
         return ["--first-sample", str(self.first_sample)] if self.first_sample else []
 
 
-def _every_clock(job: _Job, simulator: str, waves: bool) -> None:
+@dataclass(frozen=True)
+class _Evaluation:
+    """Test samples that the gateware is to predict, and how."""
+
+    samples: int
+    rule: Rule
+    draws: int
+
+    def options(self) -> list[str]:
+        """Return the options that ask for it."""
+        if not self.samples:
+            return []
+        options = {"evaluate": self.samples, "rule": self.rule, "draws": self.draws}
+        return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+    def report(self, result: LockstepResult, dataset: Dataset) -> dict[str, Any]:
+        """Return its part of the report."""
+        predictions = result.predictions[result.samples - self.samples :]
+        wrong = predictions != dataset.test_labels[: self.samples]
+        return {**asdict(self), "errors": int(np.count_nonzero(wrong))}
+
+
+def _every_clock(job: _Job, simulator: str, waves: bool, evaluation: _Evaluation) -> None:
     """Run the lockstep of cocotb."""
-    setup, p, count = job.setup, job.setup.parameters, job.count
+    setup, p, count = job.setup, job.parameters, job.count
     require_complete(setup.output)
     replay = ["nomul", "cosim", *setup.arguments(), "--simulator", simulator]
     replay += [*job.first(), *job.options()]
+    replay += evaluation.options()
     # What is large enough for the other engine says that it is not meant.
     if count >= BATCH_SAMPLES and simulator == "verilator":
         replay += ["--engine", "cocotb"]
@@ -179,6 +216,9 @@ def _every_clock(job: _Job, simulator: str, waves: bool) -> None:
                     folder=folder,
                     samples=count,
                     first_sample=job.first_sample,
+                    evaluate=evaluation.samples,
+                    rule=RULES.index(evaluation.rule),
+                    draws=evaluation.draws,
                     simulator=simulator,
                     state=setup.initial_state(),
                     stalls=job.stalls,
@@ -191,9 +231,21 @@ def _every_clock(job: _Job, simulator: str, waves: bool) -> None:
             diverged = error
             report["divergence"] = str(error).splitlines()
         else:
-            rows = {"simulator": f"{simulator}, {result.clocks / result.run_seconds:,.0f} clocks/s"}
-            console.print(_lockstep_table(p, rows, result))
-            report |= _report_of(p, result)
+            rows = {
+                "simulator": f"{simulator}, {result.clocks / result.run_seconds:,.0f} clocks/s",
+                "samples trained in lockstep": f"{count:,}",
+            }
+            density = None
+            if evaluation.samples:
+                report["evaluation"] = told = evaluation.report(result, job.dataset)
+                name = f"test samples, {evaluation.rule}"
+                if evaluation.rule == "sampled":
+                    name += f", {evaluation.draws} draws"
+                rows[name] = f"{evaluation.samples:,}, {told['errors']:,} errors"
+            else:
+                density = dense_equivalent(p, count, result.clocks)
+            console.print(_lockstep_table(p, rows, result, density))
+            report |= _report_of(result, density)
             end = Checkpoint(p, result.state, job.first_sample + count)
             end.save(folder / "lockstep.npz")
             report |= _train_on(end, job.dataset, job.epochs, folder)
@@ -205,7 +257,7 @@ def _every_clock(job: _Job, simulator: str, waves: bool) -> None:
 
 def _begin(job: _Job) -> None:
     """Make the folder of a batch run, and run it."""
-    setup, p = job.setup, job.setup.parameters
+    setup, p = job.setup, job.parameters
     command = ["nomul", "cosim", *setup.arguments(), *job.first(), *job.options()]
     command += ["--engine", "batch", "--samples", str(job.count), "--epochs", str(job.epochs)]
     report = {
@@ -284,14 +336,16 @@ def _run_batches(run: CosimRun, dataset: Dataset) -> None:
             build_seconds=build_seconds,
             run_seconds=sum(line.seconds for line in run.lines),
         )
+        density = dense_equivalent(p, result.samples, clocks)
         rows = {
             "simulator": "verilator, in batches",
             "lockstep": f"{clocks / result.run_seconds:,.0f} clocks/s",
             "free-running": f"{free:,.0f} clocks/s, the same gateware with nothing recorded",
             "clocked golden model alone": f"{clocked:,.0f} clocks/s, {clocked / free:.1f} times",
+            "samples trained in lockstep": f"{result.samples:,}",
         }
-        console.print(_lockstep_table(p, rows, result))
-        final = _report_of(p, result)
+        console.print(_lockstep_table(p, rows, result, density))
+        final = _report_of(result, density)
         final |= {
             "lockstep_clocks_per_second": round(clocks / result.run_seconds),
             "free_running_clocks_per_second": round(free),
@@ -311,16 +365,14 @@ def _run_batches(run: CosimRun, dataset: Dataset) -> None:
     run.finish(final)
 
 
-def _report_of(parameters: Parameters, result: LockstepResult) -> dict[str, Any]:
+def _report_of(result: LockstepResult, density: float | None) -> dict[str, Any]:
     return {
         "golden_equals_rtl": True,
         "clocks": result.clocks,
         "predicted_clocks": result.predicted_clocks,
         "comparisons": result.comparisons,
         "clocks_per_sample": result.clocks / result.samples,
-        "dense_equivalent_accumulates_per_lane_per_clock": dense_equivalent(
-            parameters, result.samples, result.clocks
-        ),
+        "dense_equivalent_accumulates_per_lane_per_clock": density,
         "build_seconds": round(result.build_seconds, 3),
         "run_seconds": round(result.run_seconds, 3),
         "state_sha256": result.state.digest(),
@@ -339,16 +391,17 @@ def _train_on(reached: Checkpoint, dataset: Dataset, epochs: int, folder: Path) 
 
 
 def _lockstep_table(
-    parameters: Parameters, speeds: dict[str, str], result: LockstepResult
+    parameters: Parameters,
+    rows_above: dict[str, str],
+    result: LockstepResult,
+    density: float | None,
 ) -> Table:
     layout = Layout.of(parameters)
     words = (layout.rows + layout.block_rows) * parameters.lanes
     registers = len(probe_columns(probe_table(parameters)))
-    density = dense_equivalent(parameters, result.samples, result.clocks)
     table = Table(title="golden == RTL", show_header=False, title_justify="left")
     rows = {
-        **speeds,
-        "samples trained in lockstep": f"{result.samples:,}",
+        **rows_above,
         "clocks": f"{result.clocks:,}",
         "predicted == observed clocks": f"{result.predicted_clocks:,} == {result.clocks:,}",
         "registers compared on every clock": f"{registers:,}",
@@ -356,9 +409,10 @@ def _lockstep_table(
         "differences": "0",
         "golden == RTL over all state": f"{words:,} words of weights and biases, random sources",
         "clocks a sample": f"{result.clocks / result.samples:,.1f}",
-        "dense-equivalent accumulates": f"{density:.2f} a lane and clock",
-        "build, run": f"{result.build_seconds:.1f} s, {result.run_seconds:.1f} s",
     }
+    if density is not None:
+        rows["dense-equivalent accumulates"] = f"{density:.2f} a lane and clock"
+    rows["build, run"] = f"{result.build_seconds:.1f} s, {result.run_seconds:.1f} s"
     for name, value in rows.items():
         table.add_row(name, value)
     return table

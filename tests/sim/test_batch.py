@@ -292,8 +292,8 @@ def test_lost_write_is_found_after_its_sample(
 
     def faulty(*arguments: object, **options: object) -> Generated:
         generated = generate(*arguments, **options)
-        lost = r"if (weight_write__en && weight_write__addr != 130)"
-        text, count = re.subn(r"if \(weight_write__en\)", lost, generated.verilog)
+        lost = r"if (weights__write__en && weight_row9 != 130)"
+        text, count = re.subn(r"if \(weights__write__en\)", lost, generated.verilog)
         assert count == 1
         return dataclasses.replace(generated, verilog=text)
 

@@ -41,6 +41,9 @@ def samples() -> Stimulus:
         train=np.array([1, 1, 0, 1, 0, 1], np.bool_),
         rate_shift=np.array([0, 3, 1, 0, 0, 2]),
         epoch=np.zeros(SAMPLES, np.int64),
+        rule=np.array([0, 1, 0, 1, 1, 0]),
+        draws=np.array([1, 256, 3, 1, 1, 2]),
+        sparse=np.array([0, 0, 1, 1, 0, 1], np.bool_),
     )
 
 
@@ -107,9 +110,13 @@ def test_payloads_are_the_streams() -> None:
     for each in range(len(stream)):
         fields = {
             "pixels": stream.pixels[each].tolist(),
+            "index": int(stream.first[each]),
+            "last": int(stream.last[each]),
             "label": int(stream.label[each]),
             "train": int(stream.train[each]),
             "shift": int(stream.shift[each]),
+            "rule": int(stream.rule[each]),
+            "extra_draws": int(stream.extra_draws[each]),
         }
         assert int.from_bytes(rows[each].tobytes(), "little") == shape.const(fields).as_bits()
 
@@ -147,7 +154,7 @@ def test_stalls_cost_clocks_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("bit", "name"), [(2, "label"), (4, "train")])
 def test_fault_in_a_record(bit: int, name: str, tmp_path: Path) -> None:
     """Label and mode of a prediction are no probes: only the stream shows them."""
-    pattern = r"( predictions__payload) <= (\S+) ;"
+    pattern = r"( predictions__payload) <= (\w+);"
     with pytest.raises(DivergenceError, match=rf"sample 0, {name} of its record"):
         run(tmp_path, pattern, rf"\1 <= \2 ^ {1 << bit};")
 

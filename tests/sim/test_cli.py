@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -103,6 +104,8 @@ def test_bad_configuration(command: str, line: str, words: list[str], tmp_path: 
     [
         ["cosim", "--simulator", "questa"],
         ["cosim", "--samples", "0"],
+        ["cosim", "--evaluate", "9", "--rule", "exact", "--draws", "2"],
+        ["cosim", "--evaluate", "9", "--draws", "257"],
         ["cosim", "--stalls", "1"],
         ["train", "--epochs", "-1"],
         ["train", "--validation", "-1"],
@@ -128,6 +131,7 @@ def test_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
         (["train", "--resume"], ["nomul-out/train-digits holds no run"]),
         (["experiment", "compare", "."], [". holds no run; give a folder that nomul train wrote"]),
         (["cosim", "--config", "mnist-paper", "--data", "."], ["no train-images"]),
+        (["cosim", "--evaluate", "361"], ["--evaluate 361: the test set has 360"]),
     ],
 )
 def test_one_line(arguments: list[str], words: list[str], tmp_path: Path) -> None:
@@ -247,6 +251,26 @@ def test_cosim(tmp_path: Path) -> None:
     assert f"test error: {exact_error(network, dataset):.2f} %" in done.stdout
 
 
+def test_cosim_evaluates(tmp_path: Path) -> None:
+    """The gateware infers by a rule that the configuration does not build in."""
+    arguments = ["cosim", "--config", small_config(tmp_path), "--simulator", "icarus"]
+    arguments += ["--samples", "2", "--epochs", "0", "--evaluate", "9", "--rule", "exact"]
+    done = nomul(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "nomul-out" / "cosim-small"
+    assert Parameters.load(str(out / "config.toml")) == SMALL.replace(inference="exact")
+    dataset = load_digits(8)
+    network = Network(SMALL)
+    network.train(dataset.train_pixels[:2], dataset.train_labels[:2], 0)
+    wrong = network.infer(dataset.test_pixels[:9], "exact") != dataset.test_labels[:9]
+    report = json.loads((out / "report.json").read_text())
+    expected = {"samples": 9, "rule": "exact", "draws": 1, "errors": int(wrong.sum())}
+    assert report["evaluation"] == expected
+    assert report["samples"] == 2
+    assert "test samples, exact" in done.stdout
+    assert f"9, {int(wrong.sum())} errors" in done.stdout
+
+
 def test_divergence_is_told_and_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,9 +384,10 @@ def test_training_goes_on_after_the_lockstep(
         assert [row["samples"] for row in csv.DictReader(file)] == ["1427", "1437", "1437"]
 
 
-@pytest.mark.parametrize("probes", [False, True])
-def test_generate(probes: bool, tmp_path: Path) -> None:
-    arguments = ["generate", "--config", small_config(tmp_path), *(["--probes"] if probes else [])]
+@pytest.mark.parametrize(("top", "probes"), [("core", False), ("trainer", True)])
+def test_generate(top: str, probes: bool, tmp_path: Path) -> None:
+    arguments = ["generate", "--config", small_config(tmp_path), "--top", top]
+    arguments += ["--probes"] if probes else []
     done = nomul(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "nomul-out" / "generate-small"
@@ -378,7 +403,15 @@ def test_generate(probes: bool, tmp_path: Path) -> None:
         assert f"\n  {port['direction']} {width}{port['name']};" in module
     for memory in manifest["memories"].values():
         bits, words = memory["bits"], memory["words"]
-        assert f"reg [{bits - 1}:0] {memory['path']} [{words - 1}:0];" in module
+        name = memory["path"].rpartition(".")[2]
+        assert f"reg [{bits - 1}:0] {name} [0:{words - 1}];" in text
+        assert len((out / memory["initial"].split(";")[0]).read_text().splitlines()) == words
+    written = {each["name"]: each["sha256"] for each in manifest["files"]}
+    others = {"config.toml", "checkpoint.npz", "manifest.json", ".nomul"}
+    assert set(written) == {path.name for path in out.iterdir()} - others
+    for name, digest in written.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+    assert ("registers" in manifest) == (top == "core")
     blocks = block_rams(Parameters.from_dict(manifest["parameters"]))
     assert manifest["ecp5_block_rams"] == blocks
     assert f"\nblock RAMs of a Lattice ECP5: {sum(blocks.values())}\n" in done.stdout

@@ -21,6 +21,7 @@ import hdl.trainer
 from golden import Parameters
 from golden.state import State
 from hdl.accumulate import Accumulate
+from hdl.booth import Booth
 from hdl.connect import Connect
 from hdl.drain import Drain
 from hdl.gradient import Gradient, HiddenDelta, ShiftAmount
@@ -31,7 +32,7 @@ from hdl.random_source import RandomSource
 from hdl.relu import Relu
 from hdl.update import UpdateWeight
 from hdl.verilog import generate
-from hdl.walker import Walker
+from hdl.walker import Rule, Walker
 from sim.divergence import WINDOW_FILE, DivergenceError
 from sim.lockstep import Stimulus, lockstep
 from tests.configurations import random_samples
@@ -48,21 +49,26 @@ PARAMETERS = Parameters(
     random_sources=2,
     schedule=(1, 2),
     input_dropout_bits=2,
+    inference="exact",
 )
 SAMPLES = 24
 
 
 def stimulus() -> Stimulus:
-    """Training and evaluation samples, the first one blank."""
+    """Training samples, and evaluation samples of each rule in turn; the first one is blank."""
     pixels, labels = random_samples(PARAMETERS, 1, SAMPLES)
     pixels[0] = 0
     rng = np.random.default_rng(1)
+    train = rng.random(SAMPLES) < 0.6
     return Stimulus(
         pixels=pixels,
         labels=labels,
-        train=rng.random(SAMPLES) < 0.8,
+        train=train,
         rate_shift=rng.integers(0, PARAMETERS.max_rate_shift + 1, SAMPLES),
         epoch=np.zeros(SAMPLES, np.int64),
+        rule=np.cumsum(~train) % 3,
+        draws=np.full(SAMPLES, 3),
+        sparse=rng.random(SAMPLES) < 0.5,
     )
 
 
@@ -103,7 +109,9 @@ class FlooredActivation(Relu):
         floored = Signal.like(self.activation)
         late = Signal()
         limit = PARAMETERS.activation_max
-        shifted = self.total >> PARAMETERS.activation_shifts[0]
+        shifted = self.total >> (
+            PARAMETERS.activation_shifts[0] + PARAMETERS.accumulator_fraction_bits
+        )
         m.d.sync += [floored.eq(Mux(shifted > limit, limit, shifted)), late.eq(self.valid)]
         with m.If(late):
             m.d.sync += self.activation.eq(floored)
@@ -172,8 +180,88 @@ class LastOfTies(Loss):
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        with m.If(self.valid & (self.total >= self.best_sum)):
-            m.d.sync += self.best_index.eq(self.index)
+        index = [Signal.like(self.index, name=f"late_index{stage}") for stage in range(2)]
+        late = [Signal(name=f"late{stage}") for stage in range(2)]
+        m.d.sync += [index[0].eq(self.index), index[1].eq(index[0])]
+        m.d.sync += [late[0].eq(self.valid), late[1].eq(late[0])]
+        with m.If(late[1] & (self.logit_sum >= self.best_sum)):
+            m.d.sync += self.best_index.eq(index[1])
+        return m
+
+
+class ForgottenPass(Loss):
+    """The logits of a pass replace those of the passes before."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        total, late = Signal.like(self.total), Signal()
+        m.d.sync += [total.eq(self.total), late.eq(self.valid)]
+        with m.If(late):
+            m.d.sync += self.logit_sum.eq(total)
+        return m
+
+
+class ThresholdOffByHalf(Connect):
+    """Thresholded weights round with the half step of a random number."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.submodules.inner = inner = Connect(PARAMETERS)
+        m.d.comb += [
+            inner.weight.eq(self.weight),
+            inner.random.eq(self.random),
+            inner.half.eq(1),
+            self.draw.eq(inner.draw),
+        ]
+        return m
+
+
+class UnsignedPlane(Booth):
+    """The highest plane counts as if weights had no sign."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.plane == PARAMETERS.planes - 1):
+            m.d.comb += self.digit.eq(self.weight[-1] & ~self.weight[-2])
+        return m
+
+
+class PassTooFew(Walker):
+    """The last draw of several is left out."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.repeat & (self.pass_index == 0)):
+            m.d.sync += self.pass_index.eq(2)
+        return m
+
+
+class PassSavesDraw(Walker):
+    """Every pass counts as the start of the sample, to which DRAW returns."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.repeat):
+            m.d.sync += self.layer_first.eq(1)
+        return m
+
+
+class KeptPlane(Walker):
+    """A block starts in the plane in which the one before it ended."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.step.end):
+            m.d.sync += self.plane.eq(self.plane)
+        return m
+
+
+class RuleInTraining(Walker):
+    """The rule counts for training samples too."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.rule_in_hand.eq(Rule.THRESHOLDED)
         return m
 
 
@@ -202,8 +290,20 @@ class ColumnOffByOne(Loader):
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        with m.If(self.samples.valid & self.samples.ready & (self.beat != 0)):
-            m.d.sync += self.index.eq(self.beat - 1)
+        index = self.samples.payload.index
+        with m.If(self.samples.valid & self.samples.ready & (index != 0)):
+            m.d.sync += self.index.eq(index - 1)
+        return m
+
+
+class UnfinishedSample(Loader):
+    """A word that ends a sample early does not end it."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        final = self.samples.payload.index + PARAMETERS.pixels_per_beat >= PARAMETERS.layers[0]
+        with m.If(self.samples.valid & self.samples.ready & ~final):
+            m.d.sync += [self.begun.eq(1), self.last.eq(0)]
         return m
 
 
@@ -270,7 +370,7 @@ class StuckUpdate(RandomSource):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.step):
-            m.d.sync += self.state[0][7].eq(1)
+            m.d.sync += self.register[0][7].eq(1)
         return m
 
 
@@ -284,14 +384,22 @@ SUBCLASSED = [
     (BiasShift, hdl.trainer, "gradient"),
     (UnroundedIncrement, hdl.lane, "gradient"),
     (FlooredHiddenDelta, hdl.backward, "backward"),
+    (ThresholdOffByHalf, hdl.lane, "connect"),
+    (UnsignedPlane, hdl.lane, "connect"),
     (LastOfTies, hdl.drain, "loss"),
+    (ForgottenPass, hdl.drain, "loss"),
     (SmallMargin, hdl.drain, "loss"),
     (ColumnOffByOne, hdl.trainer, "list"),
     (DroppedPixel, hdl.trainer, "loader"),
+    (UnfinishedSample, hdl.trainer, "loader"),
     (WrongMask, hdl.trainer, "drain"),
     (SwappedLanes, hdl.trainer, "drain"),
     (MissingStall, hdl.trainer, "walker"),
     (ForgottenDrain, hdl.trainer, "walker"),
+    (KeptPlane, hdl.trainer, "walker"),
+    (PassTooFew, hdl.trainer, "walker"),
+    (PassSavesDraw, hdl.trainer, "random_source"),
+    (RuleInTraining, hdl.trainer, "random_source"),
     (NoRestore, hdl.trainer, "random_source"),
     (StuckUpdate, hdl.trainer, "random_source"),
     (StuckUpdate, hdl.loader, "loader"),
@@ -299,7 +407,7 @@ SUBCLASSED = [
 
 # Where each of two lanes is in a word of the weight memory.
 LANE0, LANE1, OTHERS = "[7:0]", "[15:8]", "[31:16]"
-DATA = "weight_write__data"
+DATA = "weights__write__data"
 
 # A write port that is two clocks late.
 LATE_SCRATCH = r"""
@@ -315,33 +423,33 @@ LATE_SCRATCH = r"""
 EDITED = {
     # name: (pattern, replacement, the unit that must be named)
     "evaluation without dropout's scale": (
-        r"write__data\[11:4\] = \S+ \[7:0\];",
-        "write__data[11:4] = 8'd1;",
+        r"input_list__write__data\[11:4\] = \S+\[7:0\];",
+        "input_list__write__data[11:4] = 8'd1;",
         "list",
     ),
     "lost write-back": (
-        r"if \(weight_write__en\)",
-        "if (weight_write__en && weight_write__addr[1:0] != 2)",
+        r"if \(weights__write__en\)",
+        "if (weights__write__en && weight_row9[1:0] != 2)",
         "weights",
     ),
     "lanes swapped in memory": (
-        rf"(weights\[weight_write__addr\]) <= {DATA};",
+        rf"(weights\[weight_row9\]) <= {DATA};",
         rf"\1 <= {{{DATA}{OTHERS}, {DATA}{LANE0}, {DATA}{LANE1}}};",
         "weights",
     ),
     "stale delta": (
-        r"if \(delta_write__en\[1\]\)",
-        "if (delta_write__en[1] && !load)",
+        r"if \(deltas__write__en\[1\]\)",
+        "if (deltas__write__en[1] && !drain__load)",
         "deltas",
     ),
     "wrong replay state": (
-        r"assign recall_slot = restore \? restore_slot : step4\[7:6\];",
-        "assign recall_slot = restore ? restore_slot : step4[7:6] ^ 2'd1;",
+        r"(assign draw__recall_slot = \S+ \? \S+ : step4\[7:6\]);",
+        r"\1 ^ 2'd1;",
         "random_source",
     ),
     "early block drain": (
-        r"assign load = step7\[1\]",
-        "assign load = step6[1]",
+        r"assign drain__load = step7\[1\]",
+        "assign drain__load = step6[1]",
         "drain",
     ),
     "read-after-write hazard": (

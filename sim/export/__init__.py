@@ -1,0 +1,1 @@
+"""What ``nomul generate`` writes beside the Verilog text: everything that a design needs of it."""
