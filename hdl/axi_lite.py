@@ -77,6 +77,8 @@ class AxiLite(wiring.Component):
             for each in register_map
             if each.access is Access.CLEAR_ON_ONE
         }
+        #: No access is in hand.
+        self.idle = Signal()
         self.refuse = {
             each.name: Signal(name=f"refuse_{each.name}") for each in register_map["REFUSED"].fields
         }
@@ -129,7 +131,7 @@ class AxiLite(wiring.Component):
             refused.eq(fault | (passed & Cat(self.refuse.values()).any())),
         ]
 
-        with m.FSM(name="bus"):
+        with m.FSM(name="bus") as bus:
             with m.State("IDLE"):
                 # Who was served last waits for the other one.
                 take_read = Signal()
@@ -165,6 +167,7 @@ class AxiLite(wiring.Component):
                 with m.If(Mux(self.write, self.bready, self.rready)):
                     m.next = "IDLE"
 
+        m.d.comb += self.idle.eq(bus.ongoing("IDLE"))
         written = Signal()
         m.d.comb += written.eq(served & self.write & ~refused)
         for name, flag in zip(self.refuse, self.event["REFUSED"], strict=False):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.formats import Formats
 from golden.parameters import Parameters
 from golden.probes import tree_depth
+from hdl.collision import UNUSED_ON_COLLISION
 from hdl.gradient import HiddenDelta
 from hdl.shapes import depth_of, hidden_entry_shape, step_shape
 
@@ -48,6 +49,16 @@ class Backward(wiring.Component):
             }
         )
 
+        #: The registers of each level of the tree, of one bit more than those of the level before.
+        #: The last level fits partial_bits, which counts every unit of the layer: lanes without a
+        #: unit add 0.
+        self.tree: list[list[Signal]] = []
+        count = p.lanes
+        for stage in range(tree_depth(p.lanes)):
+            count = -(-count // 2)
+            bits = formats.product_bits + stage + 1
+            self.tree.append([Signal(signed(bits), name=f"tree{stage}_{i}") for i in range(count)])
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self._p
@@ -64,19 +75,16 @@ class Backward(wiring.Component):
         at_read, at_sum, at_write, at_delta = (steps[depth + i] for i in (0, 2, 3, 4))
 
         level = [self.products[lane] for lane in range(p.lanes)]
-        for stage in range(depth):
-            sums = []
-            for pair in range(0, len(level), 2):
-                terms = level[pair : pair + 2]
-                # One bit more for each level. The last level fits partial_bits, which counts every
-                # unit of the layer: lanes without a unit add 0.
-                total = Signal(signed(len(terms[0]) + 1), name=f"tree{stage}_{pair // 2}")
-                m.d.sync += total.eq(sum(terms[1:], terms[0]))
-                sums.append(total)
+        for sums in self.tree:
+            for i, total in enumerate(sums):
+                m.d.sync += total.eq(sum(level[2 * i + 1 : 2 * i + 2], level[2 * i]))
             level = sums
 
         m.submodules.scratch = scratch = memory.Memory(
-            shape=self.partial.shape(), depth=depth_of(max(p.layers[1:-1])), init=[]
+            shape=self.partial.shape(),
+            depth=depth_of(max(p.layers[1:-1])),
+            init=[],
+            attrs=UNUSED_ON_COLLISION,
         )
         read, write = scratch.read_port(), scratch.write_port()
         scratch_word = Signal.like(self.partial)

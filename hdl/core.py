@@ -103,7 +103,7 @@ class Core(wiring.Component):
         self._connect_commands(m, running, in_packet, stopped, started, abandon)
         self._connect_counters(m, trainer, stopped)
         self._connect_interrupts(m, trainer, packets, stopped)
-        self._connect_window(m, trainer, stopped)
+        self._connect_window(m, trainer, stopped, abandon)
         return m
 
     def _strobe(self, register: str) -> Value:
@@ -236,7 +236,9 @@ class Core(wiring.Component):
             self.irq.eq((slave.value["INTERRUPT_STATUS"] & slave.value["INTERRUPT_MASK"]).any()),
         ]
 
-    def _connect_window(self, m: Module, trainer: Trainer, stopped: Signal) -> None:
+    def _connect_window(
+        self, m: Module, trainer: Trainer, stopped: Signal, abandon: Signal
+    ) -> None:
         slave = self._slave
         m.submodules.window = window = Window(self._p)
         wiring.connect(m, window.host, trainer.host)
@@ -244,6 +246,8 @@ class Core(wiring.Component):
         m.d.comb += [
             window.data.eq(slave.data),
             window.write.eq(slave.write),
+            # Training and a reset of the trainer change the registers that keep a row's lanes.
+            window.forget.eq(~stopped | abandon),
             window.set_memory.eq(self._strobe("WINDOW_MEMORY")),
             window.set_row.eq(self._strobe("WINDOW_ROW")),
             window.set_lane.eq(self._strobe("WINDOW_LANE")),

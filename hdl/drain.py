@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from golden.formats import unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
+from hdl.collision import UNUSED_ON_COLLISION
 from hdl.loss import Loss
 from hdl.relu import Relu
 from hdl.shapes import (
@@ -217,7 +218,10 @@ class Drain(wiring.Component):
             relu.total.eq(self.sum),
         ]
         m.submodules.hidden_list = hidden_list = memory.Memory(
-            shape=hidden_entry_shape(p), depth=depth_of(self._layout.hidden_entries), init=[]
+            shape=hidden_entry_shape(p),
+            depth=depth_of(self._layout.hidden_entries),
+            init=[],
+            attrs=UNUSED_ON_COLLISION,
         )
         read, write = hidden_list.read_port(), hidden_list.write_port()
         base = constant(m, self.layer, (*self._layout.hidden_base, 0), "hidden_base")

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import unsigned_bits
 from golden.parameters import Parameters
+from hdl.collision import UNUSED_ON_COLLISION
 from hdl.random_source import RandomSource
 from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shape, words
 
@@ -66,6 +67,8 @@ class Loader(wiring.Component):
         self.last = Signal()
         self.begun = Signal()
         self.buffer = Signal()
+        #: A pixel is appended to the list in this clock.
+        self.listed = Signal()
         self.dropout: RandomSource | None = None
         if p.input_dropout_bits:
             self.dropout = RandomSource(p.random_width, [dropout], slots=0)
@@ -76,7 +79,10 @@ class Loader(wiring.Component):
         inputs, width = p.layers[0], p.pixels_per_beat
 
         m.submodules.input_list = input_list = memory.Memory(
-            shape=input_entry_shape(p), depth=2 * inputs, init=[]
+            shape=input_entry_shape(p),
+            depth=2 * inputs,
+            init=[],
+            attrs=UNUSED_ON_COLLISION,
         )
         read, write = input_list.read_port(), input_list.write_port()
         m.d.comb += [read.addr.eq(self.read_address), self.read_entry.eq(read.data)]
@@ -108,7 +114,8 @@ class Loader(wiring.Component):
             # The unit's number is below n_0: the mask has no bit beyond the last pixel.
             write.data.index.eq(self.index + one_hot_index(lowest)),
             write.data.value.eq(pixel),
-            write.en.eq(live),
+            write.en.eq(self.listed),
+            self.listed.eq(live),
         ]
         n = p.input_dropout_bits
         if n:
@@ -116,14 +123,14 @@ class Loader(wiring.Component):
             with m.If(self.train.bit_select(self.buffer, 1)):
                 m.d.comb += [
                     dropout.step.eq(live),
-                    write.en.eq(live & dropout.word[0][-n:].any()),
+                    self.listed.eq(live & dropout.word[0][-n:].any()),
                 ]
             with m.Else():
                 m.d.comb += write.data.value.eq(pixel - (pixel >> n))
 
         with m.If(live):
             m.d.sync += self.mask.eq(rest)
-        with m.If(write.en):
+        with m.If(self.listed):
             m.d.sync += count.eq(count + 1)
         with m.If(done):
             m.d.sync += self.valid.eq(0)

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats, unsigned_bits
 from golden.parameters import Parameters
+from hdl.collision import UNUSED_ON_COLLISION
 from hdl.shapes import depth_of
 
 
@@ -51,6 +52,8 @@ class Loss(wiring.Component):
         )
         self.summed = Signal()
         self.summed_index = Signal(index)
+        #: A unit of the sample has been compared.
+        self.best_valid = Signal()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -73,7 +76,10 @@ class Loss(wiring.Component):
             index3.eq(self.index),
         ]
         m.submodules.logits = logits = memory.Memory(
-            shape=self.logit_sum.shape(), depth=depth_of(p.layers[-1]), init=[]
+            shape=self.logit_sum.shape(),
+            depth=depth_of(p.layers[-1]),
+            init=[],
+            attrs=UNUSED_ON_COLLISION,
         )
         read, write = logits.read_port(), logits.write_port()
         m.d.comb += read.addr.eq(self.index)
@@ -84,7 +90,6 @@ class Loss(wiring.Component):
         low, high = Mux(is_label3, 0, -delta_max), Mux(is_label3, delta_max, 0)
         clipped = Mux(raw < low, low, Mux(raw > high, high, raw))
         valid4 = Signal()
-        best_valid = Signal()
         index4 = Signal.like(self.index)
         m.d.sync += [valid4.eq(valid3), index4.eq(index3)]
         with m.If(valid3):
@@ -102,12 +107,12 @@ class Loss(wiring.Component):
             self.summed_index.eq(index4),
         ]
         with m.If(valid4):
-            m.d.sync += best_valid.eq(1)
-            with m.If(~best_valid | (self.logit_sum > self.best_sum)):
+            m.d.sync += self.best_valid.eq(1)
+            with m.If(~self.best_valid | (self.logit_sum > self.best_sum)):
                 m.d.sync += [self.best_sum.eq(self.logit_sum), self.best_index.eq(index4)]
             with m.If(self.output_delta != 0):
                 m.d.sync += self.any.eq(1)
 
         with m.If(self.clear):
-            m.d.sync += [best_valid.eq(0), self.any.eq(0)]
+            m.d.sync += [self.best_valid.eq(0), self.any.eq(0)]
         return m

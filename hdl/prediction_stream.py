@@ -56,15 +56,18 @@ class PredictionStream(wiring.Component):
         #: Halves of the memory.
         self.written = Signal()
         self.sent = Signal()
+        #: Records sent.
+        self.number = Signal(16)
         #: Position of the record's last word.
         self.final = Signal(unsigned_bits(parameters.layers[-1] + HEADER_WORDS - 1))
+        #: That of the word in hand.
+        self.position = Signal.like(self.final)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         classes = self._p.layers[-1]
         record = self.predictions.payload
-        number = Signal(16)
-        position = Signal.like(self.final)
+        number, position = self.number, self.position
         following = Signal()
 
         # Samples and records are counted alike, so the lowest bit names the half.

@@ -55,9 +55,22 @@ class SampleStream(wiring.Component):
                 "malformed": Out(1),
             }
         )
+        #: The packet in hand has begun and not ended.
+        self.inside = Signal()
         self.sparse = Signal()
         self.last = Signal()
-        #: Bytes of the beat in hand; it moves down entry by entry.
+        #: It has brought all pixels; further beats are dropped.
+        self.surplus = Signal()
+        self.label = Signal(16)
+        #: Its label is that of no class.
+        self.unknown_label = Signal()
+        #: Its fault has been told.
+        self.reported = Signal()
+        #: A beat is in hand.
+        self.held = Signal()
+        #: Its bytes, which move down entry by entry.
+        self.data = Signal.like(self.tdata)
+        #: Which of them count.
         self.keep = Signal.like(self.tkeep)
         #: The lowest number that the next pixel may have.
         self.position = Signal(unsigned_bits(parameters.layers[0] + parameters.pixels_per_beat))
@@ -69,16 +82,9 @@ class SampleStream(wiring.Component):
         word = self.samples.payload
         sparse, last, keep, position = self.sparse, self.last, self.keep, self.position
 
-        # The packet in hand.
-        inside = Signal()
-        surplus = Signal()
-        unknown_label = Signal()
-        reported = Signal()
-        label = Signal(16)
+        inside, surplus, held, data = self.inside, self.surplus, self.held, self.data
+        label, unknown_label, reported = self.label, self.unknown_label, self.reported
         settings = {name: Signal(each, name=name) for name, each in self._settings.items()}
-        # The beat in hand.
-        held = Signal()
-        data = Signal.like(self.tdata)
 
         entry_index, entry_value = data[:16], data[16 : 16 + bits]
         listed = Signal()

@@ -10,6 +10,7 @@ from golden.parameters import Parameters
 from golden.probes import probe_table
 from golden.state import State
 from hdl.backward import Backward
+from hdl.collision import UNUSED_ON_COLLISION
 from hdl.drain import Drain
 from hdl.gradient import ShiftAmount
 from hdl.host import host_signature
@@ -167,13 +168,22 @@ class Trainer(wiring.Component):
             weight_rows.append(row)
 
         m.submodules.weights = weights = memory.Memory(
-            shape=weight_shape, depth=depth_of(layout.rows), init=self._state.weights.tolist()
+            shape=weight_shape,
+            depth=depth_of(layout.rows),
+            init=self._state.weights.tolist(),
+            attrs=UNUSED_ON_COLLISION,
         )
         m.submodules.biases = biases = memory.Memory(
-            shape=bias_shape, depth=depth_of(layout.block_rows), init=self._state.biases.tolist()
+            shape=bias_shape,
+            depth=depth_of(layout.block_rows),
+            init=self._state.biases.tolist(),
+            attrs=UNUSED_ON_COLLISION,
         )
         m.submodules.deltas = deltas = memory.Memory(
-            shape=deltas_shape, depth=depth_of(layout.block_rows), init=[]
+            shape=deltas_shape,
+            depth=depth_of(layout.block_rows),
+            init=[],
+            attrs=UNUSED_ON_COLLISION,
         )
         weight_read, weight_write = weights.read_port(), weights.write_port()
         bias_read, bias_write = biases.read_port(), biases.write_port()

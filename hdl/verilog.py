@@ -20,6 +20,9 @@ TOP = "nomul_trainer"
 #: Module name of the generated core.
 CORE_TOP = "nomul_core"
 
+#: Names of the clock port of either.
+CLOCKS = ("clk", "aclk")
+
 
 @dataclass(frozen=True)
 class Port:

@@ -22,6 +22,8 @@ class Window(wiring.Component):
         set_memory: Replace ``memory`` by ``data``.
         set_row: Likewise ``row``.
         set_lane: Likewise ``lane``.
+        forget: Lanes that were written of a row not yet complete may be lost: they must be written
+            again.
         access: Read or write the word; held until ``done``.
         write: It is a write.
         memory: ``WINDOW_MEMORY``.
@@ -44,6 +46,7 @@ class Window(wiring.Component):
                 "set_memory": In(1),
                 "set_row": In(1),
                 "set_lane": In(1),
+                "forget": In(1),
                 "access": In(1),
                 "write": In(1),
                 "memory": Out(signature.members["memory"].shape),
@@ -56,6 +59,9 @@ class Window(wiring.Component):
             }
         )
 
+        #: The lane that may be written: all before it are kept for the row.
+        self.expected = Signal.like(self.lane)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         memories = self._map.memories
@@ -63,8 +69,7 @@ class Window(wiring.Component):
         rows = constant(m, self.memory, [each.rows for each in memories], "rows")
         lanes_less_1 = constant(m, self.memory, [each.lanes - 1 for each in memories], "lanes")
         last_lane = Signal()
-        #: The lane that may be written: all before it are kept for the row.
-        expected = Signal.like(self.lane)
+        expected = self.expected
         kept = Signal(32)
         m.d.comb += [
             last_lane.eq(self.lane == lanes_less_1),
@@ -110,6 +115,8 @@ class Window(wiring.Component):
         ):
             with m.If(strobe):
                 m.d.sync += [register.eq(self.data), expected.eq(0)]
+        with m.If(self.forget):
+            m.d.sync += expected.eq(0)
         return m
 
     def _misfit(self, memory: Memory, last_lane: Value) -> Value:

@@ -1,0 +1,50 @@
+"""Increments are what section 9 of the contract says."""
+
+from amaranth.hdl import *
+
+from golden.formats import Formats
+from golden.parameters import Parameters
+from hdl.formal.bench import Bench, implies, within
+from hdl.gradient import Gradient, ShiftAmount
+
+
+def gradient(p: Parameters) -> Bench:
+    """For every delta, exponent, random number, layer and rate shift, two clocks later."""
+    bench = Bench()
+    m = bench.module
+    amount, unit = bench.unit(ShiftAmount(p), "amount"), bench.unit(Gradient(p))
+    m.d.comb += [unit.amount.eq(amount.amount), unit.bias.eq(bench.past(amount.bias, "bias"))]
+    bench.assume(within(unit.delta, (1 << (Formats.of(p).delta_bits - 1)) - 1))
+    bench.assume(amount.exponent <= p.activation_bits)
+    bench.assume(amount.layer < p.depth)
+    bench.assume(amount.rate_shift <= p.max_rate_shift)
+
+    d, e, layer, sh = (
+        bench.past(value, name)
+        for value, name in (
+            (unit.delta, "delta"),
+            (amount.exponent, "exponent"),
+            (amount.layer, "layer"),
+            (amount.rate_shift, "rate_shift"),
+        )
+    )
+    u = p.update_bits
+    kept = Signal(len(unit.increment), name="no_step")
+    updated = Signal()
+    m.d.sync += [updated.eq(unit.enable7), kept.eq(unit.increment)]
+    bench.prove(implies(~updated, unit.increment == kept.as_signed()), "held without a step")
+    expected = Signal(signed(len(d) + p.activation_bits + 2))
+    for shift in range(p.max_rate_shift + 1):
+        for position, k in enumerate(p.update_shifts):
+            n = k + shift
+            r = (((unit.random << 1) + 1) << n) >> (u + 1)
+            with m.If(~unit.bias & (layer == position) & (sh == shift)):
+                m.d.sync += expected.eq(((d << e) + r) >> n)
+        n = p.bias_shift + shift
+        with m.If(unit.bias & (sh == shift)):
+            m.d.sync += expected.eq((d + ((1 << n) >> 1)) >> n)
+    bench.prove(
+        implies(updated, unit.increment == expected),
+        "the increment is the shifted delta, rounded, in full width",
+    )
+    return bench
