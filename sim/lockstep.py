@@ -32,6 +32,7 @@ from golden.network import Network
 from golden.parameters import Parameters
 from golden.probes import probe_columns, probe_table
 from golden.state import State
+from hdl.host import STEADY_CLOCKS
 from hdl.verilog import Generated, generate
 from sim.data import Dataset
 from sim.divergence import (
@@ -47,7 +48,8 @@ from sim.divergence import (
     write_window,
 )
 from sim.simulators import SimulationFailed, compile_design, run_testbench
-from sim.testbench import FRAME, PAYLOADS_FILE, Job
+from sim.synthesis.netlist import netlist
+from sim.testbench import FRAME, PAYLOADS_FILE, Job, MemoryJob
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -564,10 +566,16 @@ def _job(
         limit=passes * most_clocks(p, stalls),
         stalls=stalls,
         seed=seed,
-        memories=(
-            (generated.memories["weights"], layout.rows),
-            (generated.memories["biases"], layout.block_rows),
+        memories=tuple(
+            MemoryJob(generated.memories.get(name, ""), number, words, p.lanes, bits)
+            for number, (name, words, bits) in enumerate(
+                (
+                    ("weights", layout.rows, p.weight_bits),
+                    ("biases", layout.block_rows, p.bias_bits),
+                )
+            )
         ),
+        steady=STEADY_CLOCKS,
     )
 
 
@@ -579,6 +587,7 @@ def lockstep(
     simulator: str = "verilator",
     state: State | None = None,
     generated: Generated | None = None,
+    family: str | None = None,
     stalls: float = 0.0,
     seed: int = 1,
     waves: bool = False,
@@ -595,6 +604,8 @@ def lockstep(
         simulator: ``"verilator"`` or ``"icarus"``.
         state: Where both start; default the initial state.
         generated: The probed gateware with that state; default is to generate it.
+        family: Run the netlist that Yosys makes of the gateware for this family, a key of
+            :data:`sim.synthesis.netlist.SIMULATED`, instead of the gateware.
         stalls: Probability, in each clock, of holding back a transfer that could start and of not
             being ready for a prediction, ``0 <= stalls < 1``.
         seed: Seed of the stalls.
@@ -607,6 +618,7 @@ def lockstep(
         ParameterError: If the parameters ask for what the gateware does not do.
         SimulatorError: If a tool is missing or refuses the gateware.
         SimulationFailed: If the simulation crashed or hung.
+        SynthesisError: If Yosys is not installed, or fails.
         ValueError: If there is no sample, or a sample or the probability of stalls is out of range.
     """
     if not 0 <= stalls < 1:
@@ -622,6 +634,10 @@ def lockstep(
         if progress is not None:
             progress("generate", 0, samples)
         generated = generate(parameters, state, probed=True)
+    if family is not None:
+        if progress is not None:
+            progress("synthesise", 0, samples)
+        generated = netlist(generated, family)
 
     # Only now, because Amaranth and Numba's compiler would wait for each other.
     reading, writing = os.pipe()
@@ -705,6 +721,7 @@ def cosim(
     draws: int = 1,
     simulator: str = "verilator",
     state: State | None = None,
+    family: str | None = None,
     stalls: float = 0.0,
     seed: int = 1,
     waves: bool = False,
@@ -725,6 +742,7 @@ def cosim(
         folder=folder,
         simulator=simulator,
         state=state,
+        family=family,
         stalls=stalls,
         seed=seed,
         waves=waves,

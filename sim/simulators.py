@@ -182,7 +182,7 @@ def compile_design(
     recipe = [Path(__file__).read_text(encoding="utf-8"), verilog, top, waves, memories]
     if simulator == "icarus":
         icarus = find_icarus()
-        return _publish(
+        return publish(
             cache,
             f"icarus-{top}",
             [*recipe, str(icarus.path), icarus.version],
@@ -191,7 +191,7 @@ def compile_design(
     verilator, compiler = find_verilator(), find_compiler()
     recipe += [str(verilator.path), verilator.version, str(compiler.path), compiler.version]
     recipe += [str(cocotb_tools.config.libs_dir), importlib.metadata.version("cocotb")]
-    return _publish(
+    return publish(
         cache,
         f"verilator-{top}",
         recipe,
@@ -201,7 +201,7 @@ def compile_design(
     )
 
 
-def _publish(cache: Path, name: str, recipe: object, build: Callable[[Path], None]) -> Path:
+def publish(cache: Path, name: str, recipe: object, build: Callable[[Path], None]) -> Path:
     """Return the cache folder of a recipe; ``build`` fills it if it is not there yet."""
     digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:24]
     folder = cache / f"{name}-{digest}"
@@ -324,7 +324,7 @@ def compile_library(
     code = source.read_text(encoding="utf-8")
     recipe = [Path(__file__).read_text(encoding="utf-8"), verilog, top, code, dict(memories)]
     recipe += [str(verilator.path), verilator.version, str(compiler.path), compiler.version]
-    folder = _publish(
+    folder = publish(
         cache,
         f"library-{top}",
         recipe,
@@ -432,7 +432,7 @@ class _VerilatorBuild:
 
         recipe = [self._flags[1:], [str(each) for each in library], verilator.version]
         recipe += [str(compiler.path), compiler.version, Path(__file__).read_text(encoding="utf-8")]
-        self._runtime = _publish(self._cache, "verilator-runtime", recipe, build_runtime)
+        self._runtime = publish(self._cache, "verilator-runtime", recipe, build_runtime)
 
     def compile(self, sources: Sequence[Path], macros: Sequence[str] = ()) -> None:
         """Compile the design, and C++ files that belong to it."""

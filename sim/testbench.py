@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
 #: File of the job in the folder that the simulation runs in.
 JOB_FILE = "job.json"
@@ -39,6 +39,25 @@ FRAME = struct.Struct("<cQ")
 
 # Writes of the last sample land some clocks after the trainer is idle.
 _LANDING_CLOCKS = 8
+
+
+@dataclass(frozen=True)
+class MemoryJob:
+    """A memory to dump.
+
+    Attributes:
+        path: Path below the top; empty when the port ``host`` is to be asked, one lane at a time.
+        number: The port's number of the memory.
+        words: Words, each a row.
+        lanes: Lanes of a row.
+        bits: Bits of a lane.
+    """
+
+    path: str
+    number: int
+    words: int
+    lanes: int
+    bits: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,8 @@ class Job:
         stalls: Probability of holding back a transfer that could start, and of not being ready for
             a prediction, in each clock.
         seed: Seed of the stalls.
-        memories: Paths of memories below the top and their numbers of words.
+        memories: The memories to dump.
+        steady: Clocks that the port ``host`` needs to find a word.
     """
 
     pipe: int
@@ -66,7 +86,8 @@ class Job:
     limit: int
     stalls: float
     seed: int
-    memories: tuple[tuple[str, int], ...]
+    memories: tuple[MemoryJob, ...]
+    steady: int
 
     def save(self, folder: Path) -> None:
         """Write the job for the testbench that runs in ``folder``."""
@@ -75,7 +96,9 @@ class Job:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the job."""
-        return cls(**json.loads((folder / JOB_FILE).read_text(encoding="utf-8")))
+        fields = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+        memories = tuple(MemoryJob(**memory) for memory in fields.pop("memories"))
+        return cls(**fields, memories=memories)
 
 
 def _send(pipe: int, kind: bytes, content: bytes) -> None:
@@ -115,9 +138,14 @@ async def lockstep(dut: Any) -> None:
 
     dut.rst.value = 1
     samples_valid.value = 0
+    samples_payload.value = 0
     predictions_ready.value = 0
-    for strobe in (dut.host__active, dut.host__load, dut.host__store):
-        strobe.value = 0
+    # All of the port: in a netlist, an unknown bit that does not matter may pass for one that does.
+    for name in ("active", "memory", "row", "lane", "load", "data", "store", "state"):
+        getattr(dut, f"host__{name}").value = 0
+    # What these inputs mean must have reached every register of a netlist before the first edge.
+    dut.clk.value = 0
+    await Timer(1, "ns")
     Clock(dut.clk, 2, "ns").start()
     for _ in range(4):
         await edge
@@ -163,9 +191,31 @@ async def lockstep(dut: Any) -> None:
         if os.getppid() != parent:
             raise ProcessLookupError("the process that compares is gone")
 
-    for path, words in job.memories:
-        memory = reduce(getattr, path.split("."), dut)
-        text = "".join(str(memory[word].value) for word in range(words))
+    for memory in job.memories:
+        text = _by_path(dut, memory) if memory.path else await _by_host(dut, memory, job.steady)
         _send(job.pipe, b"M", text.encode())
     end = {"clocks": idle_since, "predictions": predictions}
     _send(job.pipe, b"E", json.dumps(end).encode())
+
+
+def _by_path(dut: Any, job: MemoryJob) -> str:
+    """Return the characters of a memory that a simulator gives access to."""
+    memory = reduce(getattr, job.path.split("."), dut)
+    return "".join(str(memory[word].value) for word in range(job.words))
+
+
+async def _by_host(dut: Any, job: MemoryJob, steady: int) -> str:
+    """Return the characters of a memory as the idle trainer's port ``host`` tells them."""
+    dut.host__active.value = 1
+    dut.host__memory.value = job.number
+    text: list[str] = []
+    for row in range(job.words):
+        dut.host__row.value = row
+        lanes = []
+        for lane in range(job.lanes):
+            dut.host__lane.value = lane
+            await ClockCycles(dut.clk, steady + 1)
+            lanes.append(str(dut.host__word.value)[-job.bits :])
+        text += reversed(lanes)
+    dut.host__active.value = 0
+    return "".join(text)

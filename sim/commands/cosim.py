@@ -50,6 +50,7 @@ _FREE_SAMPLES = 200
 
 _STAGES = {
     "generate": "generate Verilog",
+    "synthesise": "synthesise",
     "compile": "compile the gateware",
     "lockstep": "lockstep",
 }
@@ -93,6 +94,7 @@ def cosim(
     setup: Setup,
     *,
     simulator: str,
+    netlist: str | None,
     samples: int | None,
     first_sample: int,
     engine: str | None,
@@ -131,17 +133,18 @@ def cosim(
     count = len(dataset.train_labels) if samples is None else samples
     epochs = default_epochs(p) if epochs is None else epochs
     job = _Job(setup, p, dataset, count, first_sample, epochs, stalls, seed)
-    each_clock = waves or evaluate > 0 or simulator != "verilator"
+    each_clock = waves or evaluate > 0 or simulator != "verilator" or netlist is not None
     if engine is None:
         engine = "batch" if count >= BATCH_SAMPLES and not each_clock else "cocotb"
     if engine == "batch":
         if each_clock:
             raise RunError(
-                "--engine batch has Verilator alone, no --waves and no --evaluate; leave them out"
+                "--engine batch has Verilator alone, no --waves, no --evaluate, no --netlist; "
+                "leave them out"
             )
         _begin(job)
     else:
-        _every_clock(job, simulator, waves, _Evaluation(evaluate, rule, draws))
+        _every_clock(job, simulator, netlist, waves, _Evaluation(evaluate, rule, draws))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +191,17 @@ class _Evaluation:
         return {**asdict(self), "errors": int(np.count_nonzero(wrong))}
 
 
-def _every_clock(job: _Job, simulator: str, waves: bool, evaluation: _Evaluation) -> None:
+def _every_clock(
+    job: _Job, simulator: str, netlist: str | None, waves: bool, evaluation: _Evaluation
+) -> None:
     """Run the lockstep of cocotb."""
     setup, p, count = job.setup, job.parameters, job.count
     require_complete(setup.output)
     replay = ["nomul", "cosim", *setup.arguments(), "--simulator", simulator]
     replay += [*job.first(), *job.options()]
     replay += evaluation.options()
+    if netlist is not None:
+        replay += ["--netlist", netlist]
     # What is large enough for the other engine says that it is not meant.
     if count >= BATCH_SAMPLES and simulator == "verilator":
         replay += ["--engine", "cocotb"]
@@ -206,6 +213,7 @@ def _every_clock(job: _Job, simulator: str, waves: bool, evaluation: _Evaluation
             "versions": versions(),
             "parameters": p.to_dict(),
             "simulator": simulator,
+            "netlist": netlist,
             "samples": count,
         }
         try:
@@ -221,6 +229,7 @@ def _every_clock(job: _Job, simulator: str, waves: bool, evaluation: _Evaluation
                     draws=evaluation.draws,
                     simulator=simulator,
                     state=setup.initial_state(),
+                    family=netlist,
                     stalls=job.stalls,
                     seed=job.seed,
                     waves=waves,
@@ -232,6 +241,7 @@ def _every_clock(job: _Job, simulator: str, waves: bool, evaluation: _Evaluation
             report["divergence"] = str(error).splitlines()
         else:
             rows = {
+                "simulated": "the gateware" if netlist is None else f"its netlist, {netlist}",
                 "simulator": f"{simulator}, {result.clocks / result.run_seconds:,.0f} clocks/s",
                 "samples trained in lockstep": f"{count:,}",
             }

@@ -458,6 +458,16 @@ async def window(dut: Any) -> None:
             await host.write("WINDOW_DATA", 1)
         assert await host.read("WINDOW_LANE") == memory.lanes - 1
     assert await host.dump() == state
+    # Nor does one that a command came between: the lanes kept for it may be lost.
+    for commands in ((RESET,), (START, STOP)):
+        await point(0, 0, 0)
+        for _ in range(p.lanes - 1):
+            await host.write("WINDOW_DATA", 1)
+        for command in commands:
+            await host.write("COMMAND", command)
+        await host.stopped()
+        await host.check_refused(await host.write_at(data, 1), "WINDOW")
+    assert await host.dump() == state
 
     # A running core refuses, and does nothing of it.
     await host.write("COMMAND", START)

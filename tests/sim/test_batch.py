@@ -402,6 +402,7 @@ def test_unfinished_run_is_not_replaced(tmp_path: Path) -> None:
     [
         (["--engine", "batch", "--simulator", "icarus"], "Verilator alone"),
         (["--engine", "batch", "--waves"], "no --waves"),
+        (["--engine", "batch", "--netlist", "ecp5"], "no --netlist"),
         (["--resume"], "holds no batch run"),
         (["--resume", "--samples", "3"], "leave other options out"),
         (["--resume", "--config", "digits"], "leave them out"),

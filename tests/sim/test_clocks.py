@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from benchmarks.clocks import count_clocks
 from golden.clocked import Clocked, transfers
 from golden.network import Network
 from golden.parameters import Parameters
 from golden.state import State
+from sim.clocks import count_clocks
 from sim.data import Dataset
 
 PARAMETERS = Parameters(

@@ -1,0 +1,1 @@
+"""What becomes of the gateware in an FPGA's tools: cells, area, clock."""

@@ -1,0 +1,89 @@
+"""Place and route on a Lattice ECP5, by nextpnr."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim.simulators import cache_folder, publish
+from sim.synthesis.critical_path import CriticalPath, critical_path
+from sim.synthesis.mapping import DESIGN, NETLIST, Netlist, tool_versions
+from sim.synthesis.tools import run_tool
+
+#: Devices by nextpnr's option, and the package: the largest that all of them come in.
+DEVICES = {"25F": "--25k", "45F": "--45k", "85F": "--85k"}
+PACKAGE = "CABGA381"
+
+#: Files in the folder of a placement.
+REPORT, LOG = "report.json", "nextpnr.log"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A wrapped module, placed and routed.
+
+    Attributes:
+        folder: Has nextpnr's log and report.
+        seed: Seed of the placer.
+        fmax: Clock frequency in MHz, ``None`` if the report does not say it.
+        path: Slowest path between two registers, ``None`` likewise.
+        utilization: Used and available of each type of nextpnr's cells, the wrapper included.
+    """
+
+    folder: Path
+    seed: int
+    fmax: float | None
+    path: CriticalPath | None
+    utilization: dict[str, tuple[int, int]]
+
+
+def place(
+    netlist: Netlist, device: str, speed: int, seed: int, freq: int, *, cache: Path | None = None
+) -> Placement:
+    """Place and route, or find that done already. Minutes, for tens of thousands of look-up tables.
+
+    Args:
+        netlist: Of the wrapped module, for ECP5.
+        device: One of :data:`DEVICES`.
+        speed: Speed grade, 6 to 8.
+        seed: Of the placer.
+        freq: Clock to aim at, in MHz.
+        cache: Folder that keeps the results; default :func:`sim.simulators.cache_folder`.
+
+    Raises:
+        SynthesisError: If nextpnr is missing or fails, as it does when the device is too small.
+    """
+    arguments = [DEVICES[device], "--package", PACKAGE, "--speed", str(speed), "--json", NETLIST]
+    arguments += ["--seed", str(seed), "--freq", str(freq), "--report", REPORT]
+    # The three pins go anywhere, and a clock that is missed is a result.
+    arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail"]
+
+    def build(folder: Path) -> None:
+        os.link(netlist.folder / NETLIST, folder / NETLIST)
+        run_tool("nextpnr-ecp5", arguments, folder, LOG)
+        (folder / NETLIST).unlink()
+
+    recipe = [netlist.folder.name, arguments, tool_versions()]
+    folder = publish(cache or cache_folder(), f"placed-{device}", recipe, build)
+    report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    used = report.get("utilization", {})
+    return Placement(
+        folder=folder,
+        seed=seed,
+        fmax=fmax_of(report),
+        path=critical_path(report, netlist.folder / NETLIST, netlist.folder / DESIGN),
+        utilization={name: (each["used"], each["available"]) for name, each in used.items()},
+    )
+
+
+def fmax_of(report: dict[str, Any]) -> float | None:
+    """Return the clock frequency in MHz of nextpnr's report, ``None`` if it is not there.
+
+    The wrapper has one clock; a report with none or with more is not of it.
+    """
+    clocks = list(report.get("fmax", {}).values())
+    if len(clocks) != 1:
+        return None
+    achieved = clocks[0].get("achieved")
+    return float(achieved) if isinstance(achieved, int | float) else None
