@@ -117,6 +117,14 @@ class Scratch(NamedTuple):
 
 
 @part
+def _lanes(plan: Plan) -> int:
+    """Return the number of lanes, which the compiler may know."""
+    if len(plan.fixed_lanes) > 0:
+        return len(plan.fixed_lanes)
+    return plan.lanes
+
+
+@part
 def _close_list(layer: int, base: int, count: int, scratch: Scratch) -> None:
     """Note the length of a layer's list and pad it."""
     scratch.list_count[layer] = count
@@ -207,7 +215,7 @@ def _forward(
     scratch: Scratch,
     work: Work,
 ) -> None:
-    lanes, width, scale = plan.lanes, plan.random_width, plan.draw_scale
+    lanes, width, scale = _lanes(plan), plan.random_width, plan.draw_scale
     index, value, sums = scratch.list_index, scratch.list_value, scratch.sums
     totals, random = work.totals, work.random
     kind = totals.dtype.type
@@ -306,7 +314,7 @@ def _backward(
     plan: Plan, weights: npt.NDArray[np.int16], layer: int, scratch: Scratch, work: Work
 ) -> None:
     """Leave the deltas of the layer below in ``scratch`` (section 8)."""
-    lanes, scale, index = plan.lanes, plan.draw_scale, scratch.list_index
+    lanes, scale, index = _lanes(plan), plan.draw_scale, scratch.list_index
     delta, random, partial = work.delta, work.random, work.partial
     kind, wide = delta.dtype.type, partial.dtype.type
     shift = kind(plan.draw_shift)
@@ -371,7 +379,7 @@ def _update(
     work: Work,
 ) -> None:
     """Learn in one layer (section 9)."""
-    lanes, width, bits, reach = plan.lanes, plan.random_width, plan.update_bits, plan.reach
+    lanes, width, bits, reach = _lanes(plan), plan.random_width, plan.update_bits, plan.reach
     index, value = scratch.list_index, scratch.list_value
     factor, cut, by_source = scratch.factor, scratch.cut, scratch.by_source
     delta, random = work.delta, work.random

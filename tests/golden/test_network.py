@@ -230,6 +230,18 @@ def test_16_bit_lanes_equal_64_bit_lanes(seed: int) -> None:
     assert narrow.state == wide.state
 
 
+def test_kernels_for_a_number_of_lanes_equal_those_for_any() -> None:
+    p = Parameters.named("mnist-small").replace(layers=(30, 100, 70, 5))
+    pixels, labels = random_samples(p, 1, 200)
+    fixed, general = Network(p), Network(p)
+    assert len(fixed._plan.fixed_lanes) == p.lanes == 64
+    general._plan = general._plan._replace(fixed_lanes=())
+    first, second = (network.train(pixels, labels) for network in (fixed, general))
+    assert first.losses.tolist() == second.losses.tolist()
+    assert fixed.state == general.state
+    assert fixed.state != State.initial(p)
+
+
 def test_equals_the_oracle_without_compiler() -> None:
     """An overflow of a 16-bit lane would be an error here."""
     program = (
