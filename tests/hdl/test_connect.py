@@ -11,6 +11,7 @@ from golden.parameters import Parameters
 from golden.rounding import rounding
 from hdl.connect import Connect
 from sim.simulators import SIMULATORS, SimulationFailed
+from tests.faults import ThresholdOffByHalf
 from tests.hdl.unit_bench import PARAMETER_SETS, SEED, Bench, Vectors, bench, check
 
 
@@ -77,26 +78,12 @@ class Faulty(Connect):
         return m
 
 
-class FaultyThreshold(Connect):
-    """Keeps the half step when it thresholds."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.submodules.inner = inner = Connect(self._p)
-        m.d.comb += [
-            inner.weight.eq(self.weight),
-            inner.random.eq(self.random),
-            inner.half.eq(1),
-            self.draw.eq(inner.draw),
-        ]
-        return m
-
-
 def test_fault_in_the_threshold_is_found(tmp_path: Path) -> None:
     p = PARAMETER_SETS["few_random_bits"]
     message = r"connect, clock \d+:\s+draw: expected -1, got 0\s.*: weight=-72 random=4 half=0\s"
+    faulty = Bench({"connect": ThresholdOffByHalf(p)})
     with pytest.raises(SimulationFailed, match=message):
-        check("icarus", Bench({"connect": FaultyThreshold(p)}), {"connect": vectors(p)}, tmp_path)
+        check("icarus", faulty, {"connect": vectors(p)}, tmp_path)
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

@@ -10,6 +10,7 @@ from golden.loss import argmax, logit, output_delta
 from golden.parameters import Parameters
 from hdl.loss import Loss
 from sim.simulators import SIMULATORS, SimulationFailed
+from tests.faults import ForgottenPass
 from tests.hdl.unit_bench import PARAMETER_SETS, SEED, Bench, Vectors, bench, check
 
 #: What stands between two samples: bubbles that let the last delta leave, then the clear.
@@ -102,18 +103,6 @@ class FaultyPrediction(Loss):
         return m
 
 
-class FaultySum(Loss):
-    """Forgets the passes before."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        total, late = Signal.like(self.total), Signal()
-        m.d.sync += [total.eq(self.total), late.eq(self.valid)]
-        with m.If(late):
-            m.d.sync += self.logit_sum.eq(total)
-        return m
-
-
 class FaultyDelta(Loss):
     """Flips a saturated delta."""
 
@@ -128,7 +117,7 @@ class FaultyDelta(Loss):
     ("fault", "port"),
     [
         (FaultyPrediction, "best_index"),
-        (FaultySum, "logit_sum"),
+        (ForgottenPass, "logit_sum"),
         (FaultyDelta, "output_delta"),
     ],
 )

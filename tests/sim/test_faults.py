@@ -21,21 +21,28 @@ import hdl.trainer
 from golden import Parameters
 from golden.state import State
 from hdl.accumulate import Accumulate
-from hdl.booth import Booth
 from hdl.connect import Connect
 from hdl.drain import Drain
 from hdl.gradient import Gradient, HiddenDelta, ShiftAmount
 from hdl.loader import Loader
 from hdl.loss import Loss
-from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
 from hdl.relu import Relu
-from hdl.update import UpdateWeight
 from hdl.verilog import generate
 from hdl.walker import Rule, Walker
 from sim.divergence import WINDOW_FILE, DivergenceError
 from sim.lockstep import Stimulus, lockstep
 from tests.configurations import random_samples
+from tests.faults import (
+    DroppedPixel,
+    FlooredExponent,
+    ForgottenPass,
+    MissingClip,
+    MissingStall,
+    ThresholdOffByHalf,
+    UnsignedPlane,
+    WrongMask,
+)
 
 # A hidden layer of two units makes lists that are shorter than the scratch memory's latency.
 PARAMETERS = Parameters(
@@ -92,15 +99,6 @@ class SignSlip(Accumulate):
         return m
 
 
-class MissingClip(UpdateWeight):
-    """A new weight wraps."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.d.comb += self.new_weight.eq(self.weight + self.increment)
-        return m
-
-
 class FlooredActivation(Relu):
     """The forward shift does not round up."""
 
@@ -115,17 +113,6 @@ class FlooredActivation(Relu):
         m.d.sync += [floored.eq(Mux(shifted > limit, limit, shifted)), late.eq(self.valid)]
         with m.If(late):
             m.d.sync += self.activation.eq(floored)
-        return m
-
-
-class FlooredExponent(Quantize):
-    """The quantizer looks at the leading one only."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        for position in range(len(self.value)):
-            with m.If(self.value[position]):
-                m.d.comb += self.exponent.eq(position)
         return m
 
 
@@ -186,43 +173,6 @@ class LastOfTies(Loss):
         m.d.sync += [late[0].eq(self.valid), late[1].eq(late[0])]
         with m.If(late[1] & (self.logit_sum >= self.best_sum)):
             m.d.sync += self.best_index.eq(index[1])
-        return m
-
-
-class ForgottenPass(Loss):
-    """The logits of a pass replace those of the passes before."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        total, late = Signal.like(self.total), Signal()
-        m.d.sync += [total.eq(self.total), late.eq(self.valid)]
-        with m.If(late):
-            m.d.sync += self.logit_sum.eq(total)
-        return m
-
-
-class ThresholdOffByHalf(Connect):
-    """Thresholded weights round with the half step of a random number."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.submodules.inner = inner = Connect(PARAMETERS)
-        m.d.comb += [
-            inner.weight.eq(self.weight),
-            inner.random.eq(self.random),
-            inner.half.eq(1),
-            self.draw.eq(inner.draw),
-        ]
-        return m
-
-
-class UnsignedPlane(Booth):
-    """The highest plane counts as if weights had no sign."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.plane == PARAMETERS.planes - 1):
-            m.d.comb += self.digit.eq(self.weight[-1] & ~self.weight[-2])
         return m
 
 
@@ -307,26 +257,6 @@ class UnfinishedSample(Loader):
         return m
 
 
-class DroppedPixel(Loader):
-    """The last pixel of each word is lost."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.samples.valid & self.samples.ready):
-            m.d.sync += self.mask[-1].eq(0)
-        return m
-
-
-class WrongMask(Drain):
-    """Lanes whose sum is not positive drain too."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.load):
-            m.d.sync += self.mask.eq(-1)
-        return m
-
-
 class SwappedLanes(Drain):
     """Two lanes change places on their way out."""
 
@@ -334,15 +264,6 @@ class SwappedLanes(Drain):
         m = super().elaborate(platform)
         with m.If(self.load):
             m.d.sync += [self.held[0].eq(self.sums[1]), self.held[1].eq(self.sums[0])]
-        return m
-
-
-class MissingStall(Walker):
-    """The walker does not wait for the scratch memory."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.d.sync += self.gap.eq(0)
         return m
 
 

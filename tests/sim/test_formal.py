@@ -13,7 +13,6 @@ from golden import Parameters
 from hdl.accumulate import Accumulate, Select
 from hdl.axi_lite import AxiLite
 from hdl.backward import Backward
-from hdl.booth import Booth
 from hdl.connect import Connect
 from hdl.drain import Drain
 from hdl.formal.bench import Bench
@@ -23,17 +22,25 @@ from hdl.lane import Lane
 from hdl.loader import Loader
 from hdl.loss import Loss
 from hdl.prediction_stream import PredictionStream
-from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
 from hdl.relu import Relu
 from hdl.sample_stream import SampleStream
-from hdl.update import UpdateBias, UpdateWeight
+from hdl.update import UpdateBias
 from hdl.walker import Walker
 from hdl.window import Window
 from sim.cli import cli
 from sim.commands.formal import FormalError
 from sim.synthesis.formal import Outcome, StoppedError, prove
 from sim.synthesis.tools import SynthesisError
+from tests.faults import (
+    DroppedPixel,
+    FlooredExponent,
+    ForgottenPass,
+    MissingClip,
+    MissingStall,
+    UnsignedPlane,
+    WrongMask,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formal.md"
 
@@ -104,16 +111,6 @@ class NoHalfStep(Connect):
         return m
 
 
-class UnsignedPlane(Booth):
-    """The highest plane counts as if weights had no sign."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.plane == PARAMETERS.planes - 1):
-            m.d.comb += self.digit.eq(self.weight[-1] & ~self.weight[-2])
-        return m
-
-
 class SignSlip(Accumulate):
     """A negative drawn weight adds."""
 
@@ -169,17 +166,6 @@ class FlooredHiddenDelta(HiddenDelta):
         return m
 
 
-class FlooredExponent(Quantize):
-    """The quantizer looks at the leading one only."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        for position in range(len(self.value)):
-            with m.If(self.value[position]):
-                m.d.comb += self.exponent.eq(position)
-        return m
-
-
 class UnroundedBias(Gradient):
     """The increment of a bias does not round."""
 
@@ -187,15 +173,6 @@ class UnroundedBias(Gradient):
         m = super().elaborate(platform)
         with m.If(self.enable7 & self.bias & (self.increment == 0)):
             m.d.sync += self.increment.eq(0)
-        return m
-
-
-class MissingClip(UpdateWeight):
-    """A new weight wraps."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.d.comb += self.new_weight.eq(self.weight + self.increment)
         return m
 
 
@@ -308,31 +285,12 @@ class HastyRecord(PredictionStream):
         return m
 
 
-class DroppedPixel(Loader):
-    """The last pixel of each word is lost."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.samples.valid & self.samples.ready):
-            m.d.sync += self.mask[-1].eq(0)
-        return m
-
-
 class OverrunLoader(Loader):
     """A word is taken before the one in hand is listed."""
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         m.d.comb += self.samples.ready.eq(self.begun | (self.opened == 0))
-        return m
-
-
-class MissingStall(Walker):
-    """The walker does not wait for the scratch memory."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.d.sync += self.gap.eq(0)
         return m
 
 
@@ -355,18 +313,6 @@ class LastOfTies(Loss):
         return m
 
 
-class ForgottenPass(Loss):
-    """The logits of a pass replace those of the passes before."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        total, late = Signal.like(self.total), Signal()
-        m.d.sync += [total.eq(self.total), late.eq(self.valid)]
-        with m.If(late):
-            m.d.sync += self.logit_sum.eq(total)
-        return m
-
-
 class LostLane(Drain):
     """A live lane is not drained."""
 
@@ -374,16 +320,6 @@ class LostLane(Drain):
         m = super().elaborate(platform)
         with m.If(self.load):
             m.d.sync += self.mask[-1].eq(0)
-        return m
-
-
-class WrongMask(Drain):
-    """Lanes whose sum is not positive drain too, and padding."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.load):
-            m.d.sync += self.mask.eq(-1)
         return m
 
 
