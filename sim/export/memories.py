@@ -46,14 +46,15 @@ def split_memories(generated: Generated) -> tuple[str, dict[str, str]]:
     """
     files: dict[str, str] = {}
     macros = []
-    names = {path.rpartition(".")[2] for path in generated.memories.values()}
+    names = {path.rpartition(".")[2]: name for name, path in generated.memories.items()}
 
     def moved(found: re.Match[str]) -> str:
         name, bits = found["name"], int(found["high"]) + 1
         parts = {**found.groupdict(), "bits": bits}
         words = [_value(line) for line in found["words"].splitlines()]
         if name in names:
-            file, macro = f"{generated.top}_{name}.mem", f"{generated.top}_{name}".upper()
+            stem = f"{generated.top}_{names[name]}"
+            file, macro = f"{stem}.mem", stem.upper()
             files[file] = hex_words(words, bits)
             macros.append(_MACRO.format(macro=macro, file=file))
             return _FILE.format(**parts, macro=macro)

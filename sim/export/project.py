@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+import numpy.typing as npt
 
-from golden.layout import Layout
+from golden.layout import Layout, by_unit
 from golden.parameters import Parameters
+from golden.state import State
 from hdl.register_map import ADDRESS_BITS, RegisterMap
 from hdl.verilog import CORE_TOP, Generated
 from sim.export.ip_xact import access, buses
@@ -61,13 +64,30 @@ _PORTS = {
 
 @dataclass(frozen=True)
 class Memory:
-    """A memory with initial content: path below the top, rows, bits of a row and of a lane."""
+    """A memory with initial content.
+
+    Attributes:
+        name: Its name.
+        path: Path below the top.
+        rows: Words.
+        bits: Bits of a word.
+        lane_bits: Bits of a lane of it.
+        array: The array of ``golden.state.State`` that it holds.
+    """
 
     name: str
     path: str
     rows: int
     bits: int
     lane_bits: int
+    array: str
+
+    def content(self, parameters: Parameters, state: State) -> str:
+        """Return what a state is in it, as a memory file."""
+        words: npt.NDArray[np.integer[Any]] = getattr(state, self.array)
+        if self.name == "biases_by_unit":
+            words = np.array(by_unit(parameters, state.biases)).reshape(-1, 1)
+        return lane_words(words, self.lane_bits)
 
 
 @dataclass(frozen=True)
@@ -98,11 +118,13 @@ class Project:
     def memories(self) -> list[Memory]:
         """The memories that start at the state."""
         p, layout, paths = self.parameters, Layout.of(self.parameters), self.generated.memories
+        units = len(by_unit(p, self.vectors.final.biases))
         return [
-            Memory(name, paths[name], rows, bits * p.lanes, bits)
-            for name, rows, bits in (
-                ("weights", layout.rows, p.weight_bits),
-                ("biases", layout.block_rows, p.bias_bits),
+            Memory(name, paths[name], rows, bits * lanes, bits, array)
+            for name, rows, bits, lanes, array in (
+                ("weights", layout.rows, p.weight_bits, p.lanes, "weights"),
+                ("biases", layout.block_rows, p.bias_bits, p.lanes, "biases"),
+                ("biases_by_unit", units, p.bias_bits, 1, "biases"),
             )
         ]
 
@@ -133,18 +155,15 @@ class Project:
             "clocks": 0 if is_core else vectors.clocks(),
         }
         for name, (template, description) in names.items():
-            files[name.format(top=top)] = (self._render(template, context), description)
+            files[name.format(top=top)] = (_render(template, context), description)
         for name, content in (
             ("transfers", hex_words(sent, sent_bits)),
             ("records", hex_words(received, received_bits)),
-            *(
-                (each.name, lane_words(getattr(vectors.final, each.name), each.lane_bits))
-                for each in self.memories
-            ),
+            *((each.name, each.content(self.parameters, vectors.final)) for each in self.memories),
         ):
             files[f"{top}_tb_{name}.mem"] = (content, "vectors of the testbench")
         context["descriptions"] = {name: what for name, (_, what) in files.items()}
-        files[f"{top}.md"] = (self._render("document.md.j2", context), "ports and registers")
+        files[f"{top}.md"] = (_render("document.md.j2", context), "ports and registers")
         return files
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
@@ -161,18 +180,14 @@ class Project:
         """Return what the templates know."""
         p, generated, vectors = self.parameters, self.generated, self.vectors
         top, registers = generated.top, self.registers
-        version = importlib.metadata.version("nomul")
         labels = vectors.stimulus.labels
         clock = generated.ports[0].name
         return {
-            "top": top,
-            "version": version,
-            "vlnv": f"nomul:ip:{top}:{version}",
+            **_names(top, p),
+            "vlnv": f"nomul:ip:{top}:{importlib.metadata.version('nomul')}",
             "description": f"Training of a {'-'.join(map(str, p.layers))} network, no multiplier",
             "layers": p.layers,
             "lanes": p.lanes,
-            "pixels": p.layers[0],
-            "bus_bits": p.bus_bits,
             "ports": generated.ports,
             "port_text": _port_text,
             "unused": [
@@ -184,7 +199,6 @@ class Project:
             "clock": clock,
             "period": PERIOD,
             "prefix": top.upper(),
-            "class_name": "".join(word.title() for word in top.split("_")),
             "registers": registers,
             "window": registers.memories if registers else (),
             "commands": dict(registers["COMMAND"].field("VALUE").values) if registers else {},
@@ -199,17 +213,37 @@ class Project:
             "limit": 1000 + len(labels) * 8 * (p.layers[0] + 2 * Layout.of(p).rows + 1000),
         }
 
-    def _render(self, template: str, context: dict[str, Any]) -> str:
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("sim.export"),
-            autoescape=jinja2.select_autoescape(["xml.j2"], default=False),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters["plain"] = lambda text: text.replace("`", "").rstrip(".")
-        return environment.get_template(template).render(context)
+
+def python_driver(parameters: Parameters) -> str:
+    """Return the text of the Python driver of a network's core."""
+    registers = RegisterMap.of(parameters)
+    context = {"registers": registers, "window": registers.memories}
+    context["commands"] = dict(registers["COMMAND"].field("VALUE").values)
+    return _render(_CORE_TEMPLATES["{top}.py"][0], _names(CORE_TOP, parameters) | context)
+
+
+def _names(top: str, parameters: Parameters) -> dict[str, Any]:
+    """Return what every template knows of a module and its streams."""
+    return {
+        "top": top,
+        "version": importlib.metadata.version("nomul"),
+        "class_name": "".join(word.title() for word in top.split("_")),
+        "pixels": parameters.layers[0],
+        "bus_bits": parameters.bus_bits,
+    }
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sim.export"),
+        autoescape=jinja2.select_autoescape(["xml.j2"], default=False),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["plain"] = lambda text: text.replace("`", "").rstrip(".")
+    return environment.get_template(template).render(context)
 
 
 def _port_text(name: str) -> str:

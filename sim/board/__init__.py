@@ -1,0 +1,1 @@
+"""A board at a serial port: build its bitstream, talk to it."""

@@ -1,0 +1,225 @@
+"""What nomul build and nomul board do without a board: clock, baud rate, timing, errors."""
+
+import itertools
+import os
+import random
+import re
+import subprocess
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from golden import Parameters
+from golden.checkpoint import Checkpoint
+from golden.state import State
+from hdl.board.pll import MAX_DIVIDER, VCO_HZ, FrequencyError, Pll
+from hdl.board.ulx3s import ULX3S_TOP, generate_board, ulx3s_constraints, ulx3s_verilog
+from sim.board.build import check_fit, meet_timing, sample_bytes, serial_divisor
+from sim.board.host import load_driver
+from sim.board.link import LinkError, decode, encode
+from sim.board.serial_port import SerialPort
+from sim.cli import cli
+from sim.data import load_digits
+from sim.export.project import python_driver
+from sim.simulators import find_verilator
+from sim.synthesis.families import Resources
+from sim.synthesis.mapping import Netlist
+from sim.synthesis.placement import Placement
+from sim.synthesis.tools import SynthesisError
+
+DIGITS = Parameters.named("digits")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pll_makes_the_fastest_clock_that_is_not_above(seed: int) -> None:
+    """Against all dividers; every one that is returned is within the PLL's limits."""
+    rng = random.Random(seed)
+    steps = range(VCO_HZ[0] // 12_500_000, VCO_HZ[1] // 12_500_000 + 1)
+    every = [
+        Fraction(12_500_000 * feedback, output)
+        for feedback, output in itertools.product(steps, range(1, MAX_DIVIDER + 1))
+    ]
+    for _ in range(30):
+        hz = rng.choice((rng.randint(3_125_000, 400_000_000), rng.randint(20, 100) * 10**6))
+        pll = Pll.at_most(hz)
+        assert pll.hz == max(each for each in every if each <= hz)
+        assert VCO_HZ[0] <= pll.vco_hz <= VCO_HZ[1]
+        assert pll.hz * pll.output == pll.vco_hz == 12_500_000 * pll.feedback
+    assert Pll.at_most(50_000_000).hz == 50_000_000
+
+
+@pytest.mark.parametrize("hz", [0, 3_124_999, 400_000_001])
+def test_clocks_out_of_reach(hz: int) -> None:
+    with pytest.raises(FrequencyError, match=r"the clock must be in 3.125..400 MHz, not"):
+        Pll.at_most(hz)
+
+
+@pytest.mark.parametrize(("feedback", "output"), [(31, 8), (65, 8), (48, 0), (48, 129), (0, 1)])
+def test_dividers_out_of_range(feedback: int, output: int) -> None:
+    with pytest.raises(FrequencyError, match="the PLL"):
+        Pll(feedback, output)
+
+
+def test_top_and_constraints(tmp_path: Path) -> None:
+    """The whole top lints, around a stand-in for the vendor's PLL; each port has its pin."""
+    p = DIGITS.replace(layers=(6, 3, 10), lanes=2)
+    pll = Pll.at_most(50_000_000)
+    top = ulx3s_verilog(generate_board(p, State.initial(p), 50), pll)
+    names = re.findall(r"^    \.(\w+)\((.*)\)", pll.to_verilog(), re.MULTILINE)
+    parameters = ", ".join(f"parameter {name} = {value}" for name, value in names[:19])
+    inputs = ", ".join(f"input {n}" for n, _ in names[19:] if n not in ("CLKOP", "CLKOS", "LOCK"))
+    stand_in = f"module EHXPLLL #({parameters}) ({inputs}, output CLKOP, CLKOS, LOCK);\n"
+    stand_in += "  assign {CLKOP, CLKOS, LOCK} = {CLKI, CLKI, 1'b1};\nendmodule\n"
+    (tmp_path / "top.v").write_text(top + stand_in)
+    verilator = find_verilator()
+    root = {} if verilator.root is None else {"VERILATOR_ROOT": str(verilator.root)}
+    done = subprocess.run(
+        [verilator.path, "--lint-only", "-Wno-fatal", "--top-module", ULX3S_TOP, "top.v"],
+        cwd=tmp_path,
+        env={**os.environ, **root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # Of this file's own text not even a warning.
+    own = top[: top.index(f"module {ULX3S_TOP}")].count("\n")
+    lines = [int(each) for each in re.findall(r"top\.v:(\d+):", done.stderr)]
+    assert all(line <= own for line in lines), done.stderr
+
+    (header,) = re.findall(rf"module {ULX3S_TOP} \((.*?)\);", top, re.DOTALL)
+    ports = {each.split()[-1] for each in header.split(",")}
+    located = re.findall(r'LOCATE COMP "([\w\[\]]+)" SITE "(\w+)"', ulx3s_constraints())
+    assert {name.partition("[")[0] for name, _ in located} == ports
+    assert sum(name.startswith("led[") for name, _ in located) == 8
+    assert len({site for _, site in located}) == len(located)
+    for name, _ in located:
+        assert f'IOBUF PORT "{name}" IO_TYPE=LVCMOS33' in ulx3s_constraints()
+
+
+@pytest.mark.parametrize(
+    ("mhz", "baud", "divisor"), [(50, 1_000_000, 50), (50, 3_000_000, 17), (57, 115_200, 495)]
+)
+def test_baud_rates(mhz: int, baud: int, divisor: int) -> None:
+    assert serial_divisor(Fraction(mhz * 10**6), baud) == divisor
+
+
+@pytest.mark.parametrize(("baud", "near"), [(9_000_000, "10000000"), (30_000_000, "12500000")])
+def test_baud_rates_out_of_reach(baud: int, near: str) -> None:
+    with pytest.raises(SynthesisError, match=f"makes no {baud:,} baud: .* --baud .*{near}"):
+        serial_divisor(Fraction(50_000_000), baud)
+
+
+def placement(seed: int, fmax: float | None) -> Placement:
+    """Return a placement that reached a clock."""
+    return Placement(folder=Path(), seed=seed, fmax=fmax, path=None, utilization={})
+
+
+def test_timing_is_met_or_told() -> None:
+    """The first seed that meets it is taken; without one the mend is told."""
+    pll = Pll.at_most(50_000_000)
+    reached = {1: 47.9, 2: 50.0, 3: 60.0}
+    chosen, tried = meet_timing(pll, 3, lambda seed: placement(seed, reached[seed]))
+    assert (chosen.seed, [each.seed for each in tried]) == (2, [1, 2])
+    with pytest.raises(
+        SynthesisError, match=r"best of 1 placements reaches 47\.90 .*--frequency 47 or"
+    ):
+        meet_timing(pll, 1, lambda seed: placement(seed, reached[seed]))
+    with pytest.raises(SynthesisError, match="timing is not known"):
+        meet_timing(pll, 2, lambda seed: placement(seed, None))
+
+
+def test_what_does_not_fit() -> None:
+    fits = Netlist(Path(), {}, Resources(80_000, 1, 208, 0))
+    check_fit(fits)
+    with pytest.raises(SynthesisError, match=r"takes 209 block RAMs of 208; use fewer --lanes"):
+        check_fit(Netlist(Path(), {}, Resources(1, 1, 209, 0)))
+
+
+def test_bytes_of_a_sample() -> None:
+    """They are those of the frames that the driver's packets become."""
+    digits = load_digits(DIGITS.activation_bits)
+    namespace: dict[str, object] = {}
+    exec(python_driver(DIGITS), namespace)  # noqa: S102 - our own text
+    packet = namespace["packet"]
+    assert callable(packet)
+    pairs = zip(digits.train_labels[:1000], digits.train_pixels[:1000].tolist(), strict=True)
+    sizes = [len(encode(b"\0\0" + packet(*each))) for each in pairs]
+    assert sample_bytes(DIGITS, digits) == np.mean(sizes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frames(seed: int) -> None:
+    """Every content comes back; a frame with one bit flipped or one byte lost never does."""
+    rng = random.Random(seed)
+    for _ in range(50):
+        content = bytes(rng.choice((0x7D, 0x7E, rng.randrange(256))) for _ in range(20))
+        frame = encode(content)
+        assert frame[0] == frame[-1] == 0x7E
+        body = frame[1:-1]
+        assert 0x7E not in body
+        assert decode(body) == content
+        at, bit = rng.randrange(len(body)), 1 << rng.randrange(8)
+        assert decode(body[:at] + bytes([body[at] ^ bit]) + body[at + 1 :]) is None
+        assert decode(body[:at] + body[at + 1 :]) is None
+
+
+def test_serial_port() -> None:
+    """Bytes both ways over a pseudo terminal; silence is no bytes."""
+    ours, theirs = os.openpty()
+    port = SerialPort(os.ttyname(theirs), 115_200)
+    try:
+        everything = bytes(range(256))
+        port.write(everything)
+        came = b""
+        while len(came) < 256:
+            came += os.read(ours, 256)
+        assert came == everything
+        writer = threading.Timer(0.1, lambda: os.write(ours, everything))
+        writer.start()
+        came = b""
+        while len(came) < 256:
+            came += port.read()
+        assert came == everything
+        assert port.read() == b""
+        writer.join()
+    finally:
+        port.close()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_pyserial_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(LinkError, match=r"pip install 'nomul\[board\]'"):
+        SerialPort("/dev/null", 9600)
+
+
+def test_no_driver(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="give a folder that nomul build wrote"):
+        load_driver(tmp_path / "nomul_core.py")
+
+
+def test_lanes_of_a_state(tmp_path: Path) -> None:
+    """A state has the lanes that it was trained with."""
+    Checkpoint(DIGITS, State.initial(DIGITS)).save(tmp_path / "state.npz")
+    options = ["--state", str(tmp_path / "state.npz"), "--lanes", "8"]
+    output = ["--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, ["build", "ulx3s", *options, *output])
+    assert done.exit_code == 1
+    assert "lanes = 16, not 8" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_build_folder(tmp_path: Path) -> None:
+    arguments = ["board", "--port", "/dev/null", "--build", str(tmp_path)]
+    done = CliRunner().invoke(cli, arguments)
+    assert isinstance(done.exception, FileNotFoundError)
+    assert "build.json" in str(done.exception)
