@@ -53,12 +53,12 @@ RING = 32
 #: Clocks that are run at a time when no columns are kept.
 _CHUNK = 1 << 16
 
-#: The last bias is written up to two clocks after the trainer is idle (few lanes: T = 0, 1 or 2).
+#: The last weights are written up to two clocks after the trainer is idle (few lanes: T = 0 or 1).
 _LANDING = 3
 
 #: Registers with one word a lane.
 _LANE_PROBES = frozenset(
-    ["weight", "draw", "delta", "accumulator", "increment", "new_weight", "new_bias", "drain_mask"]
+    ["weight", "draw", "delta", "accumulator", "increment", "new_weight", "drain_mask"]
 )
 
 
@@ -146,6 +146,16 @@ class _Row(NamedTuple):
     e3_sum: int
     e3_lane: int
     best_valid: int
+    b1_valid: int
+    b1_unit: int
+    b1_delta: int
+    b1_bias: int
+    b2_valid: int
+    b2_unit: int
+    b2_bias: int
+    b2_increment: int
+    b3_valid: int
+    b3_unit: int
 
 
 class _Constants(NamedTuple):
@@ -504,17 +514,14 @@ def _walker(
 def _read_memories(
     clock: int, now: Ints, at: _Row, c: _Constants, memory: _Memories, step: _Steps
 ) -> None:
-    """Read weights and deltas at s3, biases at s4 or s6, scratch at s(5+T) (section 2)."""
+    """Read weights and deltas at s3, biases at s4, scratch at s(5+T) (section 2)."""
     slot = (clock - 3) % RING
     if step.kind[slot] == ENTRY:
         _copy(step.weight[slot], memory.weights[now[at.weight_row]])
-    if step.kind[slot] != BUBBLE and step.backward[slot] != 0:
-        _copy(step.delta[slot], memory.deltas[step.block_row[slot]])
+        if step.backward[slot] != 0:
+            _copy(step.delta[slot], memory.deltas[step.block_row[slot]])
     slot = (clock - 4) % RING
     if step.kind[slot] != BUBBLE and step.backward[slot] == 0:
-        _copy(step.bias[slot], memory.biases[step.block_row[slot]])
-    slot = (clock - 6) % RING
-    if step.kind[slot] != BUBBLE and step.backward[slot] != 0:
         _copy(step.bias[slot], memory.biases[step.block_row[slot]])
     slot = (clock - 5 - c.tree) % RING
     if step.kind[slot] == ENTRY and step.backward[slot] != 0 and step.layer[slot] != 0:
@@ -603,8 +610,8 @@ def _draw_weights(
         else:
             for lane in range(lanes):
                 draw[lane] = ternary(weight[lane], random[table.source[lane]], c.draw_shift)
-    if step.kind[slot] != BUBBLE and step.backward[slot] != 0:
-        _copy(new[at.delta : at.delta + lanes], step.delta[slot])
+        if step.backward[slot] != 0:
+            _copy(new[at.delta : at.delta + lanes], step.delta[slot])
 
 
 @part
@@ -645,37 +652,71 @@ def _accumulate(clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, step:
 def _update(
     clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, table: _Tables, step: _Steps
 ) -> None:
-    """Fill ``increment`` of s8, ``new_weight`` and ``new_bias`` of s9."""
+    """Fill ``increment`` of s8 and ``new_weight`` of s9."""
     lanes = c.lanes
     slot = (clock - 7) % RING
-    if step.kind[slot] != BUBBLE and step.backward[slot] != 0:
+    if step.kind[slot] == ENTRY and step.backward[slot] != 0:
         delta = step.delta[slot]
         increment = new[at.increment : at.increment + lanes]
-        if step.kind[slot] == ENTRY:
-            shift = table.update_shift[step.layer[slot]] + step.rate_shift[slot]
-            random = step.update_rounding[slot]
-            exponent = step.exponent[slot]
-            for lane in range(lanes):
-                r = random[table.source[lane]]
-                increment[lane] = weight_increment(delta[lane], exponent, r, shift)
-        else:
-            shift = c.bias_shift + step.rate_shift[slot]
-            for lane in range(lanes):
-                increment[lane] = bias_increment(delta[lane], shift)
+        shift = table.update_shift[step.layer[slot]] + step.rate_shift[slot]
+        random = step.update_rounding[slot]
+        exponent = step.exponent[slot]
+        for lane in range(lanes):
+            r = random[table.source[lane]]
+            increment[lane] = weight_increment(delta[lane], exponent, r, shift)
 
     slot = (clock - 8) % RING
-    if step.kind[slot] != BUBBLE and step.backward[slot] != 0:
+    if step.kind[slot] == ENTRY and step.backward[slot] != 0:
         increment = now[at.increment : at.increment + lanes]
-        if step.kind[slot] == ENTRY:
-            weight = step.weight[slot]
-            new_weight = new[at.new_weight : at.new_weight + lanes]
-            for lane in range(lanes):
-                new_weight[lane] = clip(weight[lane] + increment[lane], c.weight_max)
-        else:
-            bias = step.bias[slot]
-            new_bias = new[at.new_bias : at.new_bias + lanes]
-            for lane in range(lanes):
-                new_bias[lane] = clip(bias[lane] + increment[lane], c.bias_max)
+        weight = step.weight[slot]
+        new_weight = new[at.new_weight : at.new_weight + lanes]
+        for lane in range(lanes):
+            new_weight[lane] = clip(weight[lane] + increment[lane], c.weight_max)
+
+
+@part
+def _update_bias(
+    clock: int,
+    now: Ints,
+    new: Ints,
+    at: _Row,
+    c: _Constants,
+    table: _Tables,
+    memory: _Memories,
+    step: _Steps,
+) -> None:
+    """Update the bias of the unit whose delta is written in this clock (section 8)."""
+    slot = (clock - 9 - c.tree) % RING
+    new[at.b1_valid] = 0
+    if _hidden_delta_of(step, slot):
+        new[at.b1_valid] = 1
+        block_row = table.block_base[step.layer[slot] - 1]
+        new[at.b1_unit] = block_row * c.lanes + step.entry_index[slot]
+        new[at.b1_delta] = now[at.hidden_delta]
+    elif (
+        now[at.e4_valid] != 0
+        and now[at.drain_layer] == c.depth - 1
+        and now[at.train + now[at.buffer]] != 0
+    ):
+        new[at.b1_valid] = 1
+        block_row = table.block_base[c.depth - 1]
+        new[at.b1_unit] = block_row * c.lanes + now[at.drain_index]
+        new[at.b1_delta] = now[at.output_delta]
+    if new[at.b1_valid] != 0:
+        unit = new[at.b1_unit]
+        new[at.b1_bias] = memory.biases[unit // c.lanes, unit % c.lanes]
+
+    new[at.b2_valid] = now[at.b1_valid]
+    if now[at.b1_valid] != 0:
+        shift = c.bias_shift + now[at.shift + now[at.buffer]]
+        new[at.b2_unit] = now[at.b1_unit]
+        new[at.b2_bias] = now[at.b1_bias]
+        new[at.b2_increment] = bias_increment(now[at.b1_delta], shift)
+
+    new[at.b3_valid] = now[at.b2_valid]
+    if now[at.b2_valid] != 0:
+        new[at.b3_unit] = now[at.b2_unit]
+        new[at.new_bias] = clip(now[at.b2_bias] + now[at.b2_increment], c.bias_max)
 
 
 @part
@@ -806,13 +847,12 @@ def _write_memories(
         for lane in range(c.lanes):
             row[lane] = 0
     slot = (clock - 9) % RING
-    if step.backward[slot] != 0:
-        if step.kind[slot] == ENTRY:
-            row = step.row_base[slot] + step.entry_index[slot]
-            _copy(memory.weights[row], now[at.new_weight : at.new_weight + c.lanes])
-        elif step.kind[slot] == END:
-            row = step.block_row[slot]
-            _copy(memory.biases[row], now[at.new_bias : at.new_bias + c.lanes])
+    if step.kind[slot] == ENTRY and step.backward[slot] != 0:
+        row = step.row_base[slot] + step.entry_index[slot]
+        _copy(memory.weights[row], now[at.new_weight : at.new_weight + c.lanes])
+    if now[at.b3_valid] != 0:
+        unit = now[at.b3_unit]
+        memory.biases[unit // c.lanes, unit % c.lanes] = now[at.new_bias]
     slot = (clock - 8 - c.tree) % RING
     if step.kind[slot] == ENTRY and step.backward[slot] != 0 and step.layer[slot] != 0:
         memory.scratch[step.position[slot]] = now[at.partial]
@@ -882,6 +922,7 @@ def _run(
         _accumulate(clock + t, now, new, at, c, step)
         _update(clock + t, now, new, at, c, table, step)
         _backward_sum(clock + t, now, new, at, c, table, step)
+        _update_bias(clock + t, now, new, at, c, table, memory, step)
         _drain(clock + t, now, new, at, c, table, memory, step)
         _write_memories(clock + t, now, at, c, table, memory, step)
         _loader(now, new, at, c, memory, stream, taken if handshake else -1)
@@ -1084,6 +1125,7 @@ class Clocked:
     Args:
         parameters: The configuration.
         state: Weights, biases and random sources at reset; copied.
+        samples: Where the count of samples starts.
 
     Attributes:
         parameters: The configuration.
@@ -1095,7 +1137,7 @@ class Clocked:
         ValueError: If the state is not one of such a network.
     """
 
-    def __init__(self, parameters: Parameters, state: State) -> None:
+    def __init__(self, parameters: Parameters, state: State, samples: int = 0) -> None:
         parameters.check_gateware()
         state.check(parameters)
         p = parameters
@@ -1107,6 +1149,7 @@ class Clocked:
         self._tables = _tables(p)
         self._at, width = _row(p)
         self._now = np.zeros(width, np.int64)
+        self._now[self._at.samples] = samples
         self._now[self._at.first] = 1
         self._now[self._at.layer_first] = 1
         self._source("draw_state")[:] = state.draw

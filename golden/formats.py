@@ -45,7 +45,8 @@ class Formats:
         product_bits: One lane's ``T * d`` in the backward pass, ``g`` fraction bits.
         partial_bits: Backward sum ``p`` of a column over all units of a layer, ``g`` fraction bits.
         exponent_bits: Unsigned exponent ``e`` of the quantizer, ``0 .. A``.
-        increment_bits: Weight or bias increment ``((d << e) + r) >> K``.
+        increment_bits: Weight increment ``((d << e) + r) >> K``.
+        bias_increment_bits: Bias increment ``(d + half) >> (kb + sh)``.
         delta_bits: A delta memory word: the wider of output and hidden delta.
         gradient_bits: Golden model only: ``G``, the sum over a minibatch of delta times quantized
             input (contract, section 12).
@@ -60,6 +61,7 @@ class Formats:
     partial_bits: int
     exponent_bits: int
     increment_bits: int
+    bias_increment_bits: int
     delta_bits: int
     gradient_bits: int
 
@@ -92,7 +94,6 @@ class Formats:
             partial = max(partial, p.layers[layer + 1] * bound << g)
         # The largest left shift and the smallest K of any layer; + 1 for the rounding.
         weight_increment = max((delta_max << p.activation_bits >> k) + 1 for k in p.update_shifts)
-        bias_increment = (delta_max >> p.bias_shift) + 1
         factor_max = p.activation_max
         if p.quantizer != "none":
             # The largest activation rounds up to 2**A.
@@ -106,7 +107,8 @@ class Formats:
             product_bits=signed_bits(delta_max << g),
             partial_bits=signed_bits(partial),
             exponent_bits=unsigned_bits(p.activation_bits),
-            increment_bits=signed_bits(max(weight_increment, bias_increment)),
+            increment_bits=signed_bits(weight_increment),
+            bias_increment_bits=signed_bits((delta_max >> p.bias_shift) + 1),
             delta_bits=max(p.output_delta_bits, p.hidden_delta_bits if p.depth > 1 else 0),
             gradient_bits=signed_bits((delta_max * factor_max) << p.batch_bits),
         )

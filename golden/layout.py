@@ -7,6 +7,10 @@ beyond a layer's last unit are padding and hold zeros for ever.
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
+
+from golden.formats import unsigned_bits
 from golden.parameters import Parameters
 
 
@@ -58,3 +62,18 @@ class Layout:
             hidden_base=tuple(hidden_base),
             hidden_entries=entries,
         )
+
+
+def by_unit(parameters: Parameters, rows: npt.NDArray[np.int64]) -> list[int]:
+    """Return words of block rows in the order of the memory of biases by unit.
+
+    The place of a unit is its lane in the lowest bits and its block row above them; a number of
+    lanes that is no power of two leaves gaps, of zeros.
+
+    Args:
+        parameters: The configuration.
+        rows: int64, shape (``block_rows``, P).
+    """
+    slots = 1 << unsigned_bits(parameters.lanes - 1)
+    padded: list[int] = np.pad(rows, [(0, 0), (0, slots - parameters.lanes)]).ravel().tolist()
+    return padded

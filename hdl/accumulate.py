@@ -6,16 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats
 from golden.parameters import Parameters
+from hdl.rounding import add_carry
 
 
 def _magnitude(draw: Value, x: Value, g: int) -> Value:
-    """Return the bits of ``|T| * x``, ``g`` more than ``x`` has: 0, ``x`` or ``2x``."""
+    """Return the bits of ``|T| * x`` of an unsigned ``x``, ``g`` more: 0, ``x`` or ``2x``."""
     if g == 0:
-        result = x.as_unsigned() & draw[0].replicate(len(x))
+        result = x & draw[0].replicate(len(x))
     else:
         # |T| = 1 has bit 0; +2 and -2 are 010 and 110.
         once, twice = draw[0], draw[1] & ~draw[0]
-        extended = Cat(x, x[-1] if x.shape().signed else Const(0, 1))
+        extended = Cat(x, Const(0, 1))
         doubled = Cat(Const(0, 1), x)
         result = (extended & once.replicate(len(doubled))) | (
             doubled & twice.replicate(len(doubled))
@@ -25,7 +26,7 @@ def _magnitude(draw: Value, x: Value, g: int) -> Value:
 
 
 class Select(wiring.Component):
-    """One lane's product ``T * x`` of the backward pass, combinational (contract, section 8).
+    """One lane's product ``T * x`` of the backward pass (contract, section 8).
 
     Args:
         width: Bits of ``x``.
@@ -34,7 +35,7 @@ class Select(wiring.Component):
     Attributes:
         draw: ``T``, in ``-2**g .. 2**g``.
         x: Signed, never ``-2**(width-1)``: deltas are symmetric, so that ``-x`` has ``width`` bits.
-        product: ``T * x``, ``g`` fraction bits.
+        product: A register: ``T * x``, ``g`` fraction bits.
     """
 
     def __init__(self, width: int, g: int) -> None:
@@ -50,10 +51,16 @@ class Select(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         negative = self.draw[-1]
-        magnitude = _magnitude(self.draw, self.x, self._g)
+        magnitude = self.x
+        if self._g:
+            # Of a T that is not 0, an odd one is +1 or -1.
+            magnitude = Mux(self.draw[0], self.x, self.x.shift_left(1))
         # -x = ~x + 1; the carry out of the top is dropped, |T * x| fits.
-        inverted = magnitude ^ negative.replicate(len(magnitude))
-        m.d.comb += self.product.eq((inverted + negative)[: len(self.product)])
+        inverted = magnitude.as_unsigned() ^ negative.replicate(len(magnitude))
+        m.d.sync += self.product.eq((inverted + negative)[: len(self.product)])
+        # A reset of the register costs nothing, a mask costs a look-up table for each bit.
+        with m.If(self.draw == 0):
+            m.d.sync += self.product.eq(0)
         return m
 
 
@@ -84,10 +91,9 @@ class Accumulate(wiring.Component):
         m = Module()
         negative = self.draw[-1]
         magnitude = _magnitude(self.draw, self.value, self._p.draw_fraction_bits)
-        # base + ((T != 0 ? x : 0) ^ neg) + neg, with neg in a lowest bit of both operands, where
-        # neg + neg is the carry into the sum: one adder, whatever synthesis makes of a third term.
+        # base + ((T != 0 ? x : 0) ^ neg) + neg.
         # A digit of 2 in the highest plane, which no weight has, may reach beyond the total.
         inverted = Cat(magnitude ^ negative.replicate(len(magnitude)), negative)[: len(self.total)]
-        total = Cat(negative, self.base).as_signed() + Cat(negative, inverted).as_signed()
-        m.d.comb += self.total.eq(total[1 : 1 + len(self.total)])
+        total = add_carry(self.base, inverted.as_signed(), negative)
+        m.d.comb += self.total.eq(total[: len(self.total)])
         return m

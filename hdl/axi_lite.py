@@ -16,9 +16,10 @@ class AxiLite(wiring.Component):
     """Serve one access at a time, reads and writes in turn when both wait.
 
     It decodes addresses, checks every access against the map, keeps the registers that only the
-    bus writes, and the flags that only the bus clears. An access that passes is offered to the
-    owner of the register (``select``, ``write`` or not) until ``done``; with ``done`` the owner
-    may still refuse it. An access that is refused has no effect but its flags in ``REFUSED``.
+    bus writes, and the flags that only the bus clears. The check takes a clock of its own, so that
+    all that an access does begins at registers. One that passes is offered to the owner of the
+    register (``select``, ``write`` or not) until ``done``; with ``done`` the owner may still refuse
+    it. An access that is refused has no effect but its flags in ``REFUSED``.
 
     Args:
         register_map: The registers. One of them is ``REFUSED``, with a flag for each reason.
@@ -79,6 +80,8 @@ class AxiLite(wiring.Component):
         }
         #: No access is in hand.
         self.idle = Signal()
+        #: The access in hand is being checked.
+        self.checking = Signal()
         self.refuse = {
             each.name: Signal(name=f"refuse_{each.name}") for each in register_map["REFUSED"].fields
         }
@@ -93,28 +96,22 @@ class AxiLite(wiring.Component):
         address = Signal(ADDRESS_BITS)
         strobes = Signal(4)
         served = Signal()
-        known = Signal()
         passed = Signal()
 
-        hits = {}
-        for register in self._map:
-            hit = Signal(name=f"hit_{register.name}")
-            m.d.comb += [
-                hit.eq(address == register.offset),
-                self.select[register.name].eq(hit & passed),
-            ]
-            hits[register.name] = hit
-        m.d.comb += known.eq(Cat(hits.values()).any())
+        decoded = {each.name: address == each.offset for each in self._map}
+        hits = {name: Signal(name=f"hit_{name}") for name in decoded}
+        for name, select in self.select.items():
+            m.d.comb += select.eq(hits[name] & passed)
 
         def hit(wanted: Collection[Register]) -> Value:
-            return Cat(hits[register.name] for register in wanted).any()
+            return Cat(decoded[register.name] for register in wanted).any()
 
         misfit = Cat(
-            hits[each.name] & self._misfit(each) for each in self._map if each.writable
+            decoded[each.name] & self._misfit(each) for each in self._map if each.writable
         ).any()
         # Why an access is refused whatever its owner says.
-        faults = {
-            "ADDRESS": ~known,
+        found = {
+            "ADDRESS": ~Cat(decoded.values()).any(),
             "ACCESS": Mux(
                 self.write,
                 hit([each for each in self._map if not each.writable]),
@@ -124,12 +121,10 @@ class AxiLite(wiring.Component):
             "VALUE": self.write & misfit,
             "BUSY": self.write & ~self.stopped & hit([each for each in self._map if each.stopped]),
         }
+        faults = {name: Signal(name=f"fault_{name}") for name in found}
         fault = Signal()
         refused = Signal()
-        m.d.comb += [
-            fault.eq(Cat(faults.values()).any()),
-            refused.eq(fault | (passed & Cat(self.refuse.values()).any())),
-        ]
+        m.d.comb += refused.eq(fault | (passed & Cat(self.refuse.values()).any()))
 
         with m.FSM(name="bus") as bus:
             with m.State("IDLE"):
@@ -150,7 +145,14 @@ class AxiLite(wiring.Component):
                         self.data.eq(self.wdata),
                         strobes.eq(self.wstrb),
                     ]
-                    m.next = "ACCESS"
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += [
+                    *(hits[name].eq(value) for name, value in decoded.items()),
+                    *(faults[name].eq(value) for name, value in found.items()),
+                    fault.eq(Cat(found.values()).any()),
+                ]
+                m.next = "ACCESS"
             with m.State("ACCESS"):
                 m.d.comb += [passed.eq(~fault), served.eq(fault | self.done)]
                 with m.If(served):
@@ -167,7 +169,10 @@ class AxiLite(wiring.Component):
                 with m.If(Mux(self.write, self.bready, self.rready)):
                     m.next = "IDLE"
 
-        m.d.comb += self.idle.eq(bus.ongoing("IDLE"))
+        m.d.comb += [
+            self.idle.eq(bus.ongoing("IDLE")),
+            self.checking.eq(bus.ongoing("CHECK")),
+        ]
         written = Signal()
         m.d.comb += written.eq(served & self.write & ~refused)
         for name, flag in zip(self.refuse, self.event["REFUSED"], strict=False):

@@ -10,7 +10,7 @@ pass ``memory_libmap`` with the library of ``synth_ecp5`` (Yosys 0.70).
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from golden.formats import Formats
+from golden.formats import Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 from hdl.shapes import delta_shape, depth_of, hidden_entry_shape, input_entry_shape
@@ -48,9 +48,11 @@ def memory_sizes(parameters: Parameters) -> dict[str, MemorySize]:
     p = parameters
     layout = Layout.of(p)
     block_rows = depth_of(layout.block_rows)
+    units = layout.block_rows << unsigned_bits(p.lanes - 1)
     sizes = {
         "weights": MemorySize(depth_of(layout.rows), p.lanes * p.weight_bits),
-        "biases": MemorySize(block_rows, p.lanes * p.bias_bits),
+        "biases": MemorySize(block_rows, p.lanes * p.bias_bits, p.lanes),
+        "biases_by_unit": MemorySize(units, p.bias_bits),
         "deltas": MemorySize(block_rows, p.lanes * delta_shape(p).width, p.lanes),
         "input_list": MemorySize(2 * p.layers[0], input_entry_shape(p).size),
     }

@@ -7,6 +7,11 @@ from amaranth.lib.wiring import In, Out
 from golden.parameters import Parameters
 
 
+def random_shape(parameters: Parameters) -> Shape:
+    """Return the shape of the random bits of a draw; one bit when it is deterministic."""
+    return unsigned(parameters.draw_bits if parameters.draw == "stochastic" else 1)
+
+
 class Connect(wiring.Component):
     """Draw a weight for one pass over a sample, combinationally (contract, section 5).
 
@@ -30,7 +35,7 @@ class Connect(wiring.Component):
         super().__init__(
             {
                 "weight": In(signed(parameters.weight_bits)),
-                "random": In(unsigned(max(1, self._random_bits))),
+                "random": In(random_shape(parameters)),
                 "half": In(1),
                 "draw": Out(signed(2 + parameters.draw_fraction_bits)),
             }

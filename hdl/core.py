@@ -39,12 +39,16 @@ class Core(wiring.Component):
         probes: The registers of the probe table, as those of the trainer.
     """
 
+    #: Where counters start after a reset; in a test of all their bits, shortly before they wrap.
+    first_count = 0
+
     def __init__(self, parameters: Parameters, state: State, *, probed: bool = False) -> None:
         parameters.check_packets()
         bus_bits = parameters.bus_bits
         self._p = parameters
         self._probed = probed
         self._trainer = Trainer(parameters, state, probed=probed)
+        self._trainer.first_count = self.first_count
         self._map = RegisterMap.of(parameters)
         self._slave = AxiLite(
             self._map, owned=("WINDOW_MEMORY", "WINDOW_ROW", "WINDOW_LANE", "WINDOW_DATA")
@@ -82,7 +86,8 @@ class Core(wiring.Component):
         # A command of the bus resets what works on samples, and leaves the registers.
         abandon = Signal()
         trainer = self._trainer
-        packets, records = SampleStream(self._p), PredictionStream(self._p)
+        packets = SampleStream(self._p)
+        records = PredictionStream(self._p, self.first_count)
         m.submodules.trainer = ResetInserter(abandon)(trainer)
         m.submodules.packets = ResetInserter(abandon)(packets)
         m.submodules.records = ResetInserter(abandon)(records)
@@ -93,11 +98,10 @@ class Core(wiring.Component):
 
         running = Signal()
         in_packet = Signal()
-        stopped = Signal()
-        m.d.comb += [
-            stopped.eq(~(running | in_packet) & packets.idle & trainer.idle),
-            slave.stopped.eq(stopped),
-        ]
+        # A register: only a command starts the core, and none comes before it tells.
+        stopped = Signal(init=1)
+        m.d.sync += stopped.eq(~(running | in_packet) & packets.idle & trainer.idle)
+        m.d.comb += slave.stopped.eq(stopped)
         started = self._connect_samples(m, packets, running, in_packet)
         self._connect_records(m, trainer, records)
         self._connect_commands(m, running, in_packet, stopped, started, abandon)
@@ -174,15 +178,18 @@ class Core(wiring.Component):
                 ((command["START"] | command["ACCEPT"]) | slave.select["WINDOW_DATA"]) & ~stopped
             ),
             slave.refuse["DIRTY"].eq(command["START"] & dirty),
-            abandon.eq(command["RESET"]),
             slave.value["STATUS"].eq(Cat(running, stopped, in_packet, dirty)),
         ]
+        m.d.sync += abandon.eq(command["RESET"])
         with m.If(started & limited):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 1):
                 m.d.sync += running.eq(0)
         with m.If(command["START"] & stopped & ~dirty):
-            m.d.sync += [running.eq(1), left.eq(limit), limited.eq(limit != 0)]
+            # Without a limit 1 is left, so that a core that counts in vain stops at once: no fault
+            # of `limited` hides for 2**32 samples.
+            limit_or_1 = Cat(limit[0] | (limit == 0), limit[1:])
+            m.d.sync += [running.eq(1), left.eq(limit_or_1), limited.eq(limit != 0)]
         with m.If(command["STOP"]):
             m.d.sync += running.eq(0)
         with m.If(abandon):
@@ -204,7 +211,7 @@ class Core(wiring.Component):
         latch = self._strobe("COUNTERS") & slave.data[0]
         clear = self._strobe("COUNTERS") & slave.data[1]
         for name, (bits, event) in counted.items():
-            count = Signal(bits, name=name.lower())
+            count = Signal(bits, name=name.lower(), init=self.first_count % (1 << bits))
             latched = Signal(bits, name=f"{name}_latched")
             # What is counted in the clock of a clear is the first of the next count.
             m.d.sync += count.eq(Mux(clear, 0, count) + event)
@@ -223,14 +230,15 @@ class Core(wiring.Component):
     ) -> None:
         slave = self._slave
         before = Signal(init=1)
-        done_of_interval = Signal(32)
+        first = self.first_count % (1 << 32)
+        done_of_interval = Signal(32, init=first)
         interval = slave.value["SAMPLE_INTERVAL"]
         full = trainer.done & (done_of_interval + 1 == interval)
         m.d.sync += before.eq(stopped)
         with m.If(trainer.done):
             m.d.sync += done_of_interval.eq(Mux(full, 0, done_of_interval + 1))
         with m.If(self._strobe("SAMPLE_INTERVAL")):
-            m.d.sync += done_of_interval.eq(0)
+            m.d.sync += done_of_interval.eq(first)
         m.d.comb += [
             slave.event["INTERRUPT_STATUS"].eq(Cat(stopped & ~before, full, packets.malformed)),
             self.irq.eq((slave.value["INTERRUPT_STATUS"] & slave.value["INTERRUPT_MASK"]).any()),

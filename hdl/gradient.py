@@ -6,49 +6,48 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats, unsigned_bits
 from golden.parameters import Parameters
-from hdl.rounding import saturate, shift_by_layer
+from hdl.rounding import add_carry, saturate, shift_by_layer
 from hdl.shapes import constant
 
-# One arithmetic shifter serves weights and biases. With d the delta and u random bits R, let
+# With d the delta, u random bits R, and
 #
-#     v = floor(d * 2**(e - K + u + 1))        N = 2R + 1 for a weight, 2**u for a bias
-#     increment = (v + N) >> (u + 1)
+#     v = floor(d * 2**(e - K + u + 1))
 #
-# For a weight this is ((d << e) + r) >> K with r = ((2R + 1) << K) >> (u + 1), because
-# floor(floor(x) + n) = floor(x + n) for an integer n, and floor(floor(x) / 2**n) = floor(x / 2**n):
-#   K >= u + 1: r = N * 2**(K-u-1) exactly, so the contract's value is
-#               floor((d * 2**(e-K+u+1) + N) / 2**(u+1)), and N lets v stand for its first term.
-#   K <  u + 1: d * 2**(e-K+u+1) is the integer v, and r = floor(N / 2**(u+1-K)), so the contract's
-#               value is floor(floor((v + N) / 2**(u+1-K)) / 2**K) = floor((v + N) / 2**(u+1)).
-# For a bias the exponent is e = k - kb, so that e - K = -(kb + sh) =: -n, and
-#   n >= 1: (v + 2**u) >> (u+1) = floor(d / 2**n + 1/2) = (d + 2**(n-1)) >> n;
-#   n =  0: v = d << (u+1), and the half below the integer d falls away.
+# the increment of a weight, ((d << e) + r) >> K with r = ((2R + 1) << K) >> (u + 1), is
+# (v + 2R + 1) >> (u + 1), because floor(floor(x) + n) = floor(x + n) for an integer n, and
+# floor(floor(x) / 2**n) = floor(x / 2**n):
+#   K >= u + 1: r = (2R + 1) * 2**(K-u-1) exactly, so the contract's value is
+#               floor((d * 2**(e-K+u+1) + 2R + 1) / 2**(u+1)), and 2R + 1 lets v stand for its
+#               first term.
+#   K <  u + 1: d * 2**(e-K+u+1) is the integer v, and r = floor((2R + 1) / 2**(u+1-K)), so the
+#               contract's value is floor(floor((v + 2R + 1) / 2**(u+1-K)) / 2**K)
+#               = floor((v + 2R + 1) / 2**(u+1)).
 
 
 def _max_left(parameters: Parameters) -> int:
     """Return the largest left shift ``e - K + u + 1`` of a delta, at least 0."""
     p = parameters
-    largest = max(p.activation_bits - min(p.update_shifts), -p.bias_shift)
-    return max(0, largest + p.update_bits + 1)
+    return max(0, p.activation_bits - min(p.update_shifts) + p.update_bits + 1)
+
+
+def _widened_bits(parameters: Parameters) -> int:
+    """Return the bits of a delta behind the largest left shift."""
+    return Formats.of(parameters).delta_bits + _max_left(parameters)
 
 
 def amount_shape(parameters: Parameters) -> Shape:
     """Return the shape of a delta's right shift, from :class:`ShiftAmount` to :class:`Gradient`."""
-    p = parameters
-    # Every rate shift that the port can carry counts, not only those of the schedule.
-    rate_shift = (1 << unsigned_bits(p.max_rate_shift)) - 1
-    largest = _max_left(p) - p.update_bits - 1 + max(p.update_shifts) + rate_shift
-    return Shape.cast(range(largest + 1))
+    # A larger shift leaves the sign alone, as this one does.
+    return Shape.cast(range(_widened_bits(parameters)))
 
 
 class ShiftAmount(wiring.Component):
     """Work out the shift of the deltas, the same for all lanes, combinationally.
 
     Attributes:
-        exponent: ``e`` of the list entry; ignored for a bias.
+        exponent: ``e`` of the list entry.
         layer: Layer, counted from 0.
         rate_shift: ``sh`` of the sample.
-        bias: The step updates biases.
         amount: Right shift for :class:`Gradient`: ``K - e`` above its smallest value.
     """
 
@@ -59,7 +58,6 @@ class ShiftAmount(wiring.Component):
                 "exponent": In(unsigned(Formats.of(p).exponent_bits)),
                 "layer": In(unsigned_bits(p.depth - 1)),
                 "rate_shift": In(unsigned_bits(p.max_rate_shift)),
-                "bias": In(1),
                 "amount": Out(amount_shape(p)),
             }
         )
@@ -70,24 +68,65 @@ class ShiftAmount(wiring.Component):
         offset = _max_left(p) - p.update_bits - 1
         # By the definition of the largest left shift, no amount is negative.
         step = constant(m, self.layer, [k + offset for k in p.update_shifts], "step")
-        net = Mux(self.bias, p.bias_shift + offset, step - self.exponent) + self.rate_shift
-        m.d.comb += self.amount.eq(net[: len(self.amount)])
+        net = (step - self.exponent + self.rate_shift).as_unsigned()
+        largest = _widened_bits(p) - 1
+        m.d.comb += self.amount.eq(Mux(net > largest, largest, net))
         return m
 
 
 class Gradient(wiring.Component):
     """Make one lane's increment in two clocks (contract, section 9).
 
-    ``((d << e) + r) >> K`` for a weight, ``(d + half) >> (kb + sh)`` for a bias. Stage names are
-    those of ``docs/architecture.md``, section 6.
+    ``((d << e) + r) >> K``. Stage names are those of ``docs/architecture.md``, section 6.
 
     Attributes:
         delta: ``d``, points down the loss (s6).
         amount: From :class:`ShiftAmount` (s6).
-        random: ``R``, the ``u`` random bits (s7); ignored for a bias.
-        bias: The step updates biases (s7).
+        random: ``R``, the ``u`` random bits (s7).
         enable7: There is a step to update with (s7).
-        increment: A register (s8); held unless ``enable7`` was set in the clock before.
+        whole: A register (s8): the increment, without what the fractions carry.
+        carry: A register (s8): 1 to add to it. The adder of :class:`hdl.update.UpdateWeight` has
+            room for it. Both are held unless ``enable7`` was set in the clock before.
+        increment: Their sum.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._p = p = parameters
+        increment = signed(Formats.of(p).increment_bits)
+        super().__init__(
+            {
+                "delta": In(signed(Formats.of(p).delta_bits)),
+                "amount": In(amount_shape(p)),
+                "random": In(unsigned(p.update_bits)),
+                "enable7": In(1),
+                "whole": Out(increment),
+                "carry": Out(1),
+                "increment": Out(increment),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        u = self._p.update_bits
+        widened = self.delta.shift_left(_max_left(self._p))
+        shifted = Signal(signed(_widened_bits(self._p)))
+        m.d.sync += shifted.eq(widened >> self.amount)
+
+        fraction = shifted[: u + 1] + Cat(Const(1, 1), self.random)
+        with m.If(self.enable7):
+            # golden.formats bounds every increment: what is cut off repeats the sign.
+            m.d.sync += [self.whole.eq(shifted >> (u + 1)), self.carry.eq(fraction[-1])]
+        m.d.comb += self.increment.eq(add_carry(self.whole, Const(0, signed(1)), self.carry))
+        return m
+
+
+class BiasIncrement(wiring.Component):
+    """Scale a delta to the increment of a bias, combinationally (contract, section 9).
+
+    Attributes:
+        delta: ``d``.
+        rate_shift: ``sh`` of the sample.
+        increment: ``(d + half) >> (kb + sh)``; ``half`` is 0 when the shift is 0.
     """
 
     def __init__(self, parameters: Parameters) -> None:
@@ -96,28 +135,16 @@ class Gradient(wiring.Component):
         super().__init__(
             {
                 "delta": In(signed(formats.delta_bits)),
-                "amount": In(amount_shape(p)),
-                "random": In(unsigned(p.update_bits)),
-                "bias": In(1),
-                "enable7": In(1),
-                "increment": Out(signed(formats.increment_bits)),
+                "rate_shift": In(unsigned_bits(p.max_rate_shift)),
+                "increment": Out(signed(formats.bias_increment_bits)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        u = self._p.update_bits
-        widened = self.delta.shift_left(_max_left(self._p))
-        shifted = Signal(widened.shape())
-        m.d.sync += shifted.eq(widened >> self.amount)
-
-        # N: 2R + 1, or 2**u, of which R's highest bit is the only one set.
-        random = Mux(self.bias, Const(1 << (u - 1), u), self.random)
-        rounded = (shifted + Cat(~self.bias, random)).shift_right(u + 1)
-        with m.If(self.enable7):
-            # golden.formats bounds every increment: what is cut off repeats the sign.
-            increment = rounded[: len(self.increment)].as_signed()
-            m.d.sync += self.increment.eq(increment)
+        # Twice the value, rounded down: the half that is added then is 1 for every shift.
+        doubled = (self.delta.shift_left(1) >> self.rate_shift) >> self._p.bias_shift
+        m.d.comb += self.increment.eq((doubled + 1).shift_right(1))
         return m
 
 

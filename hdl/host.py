@@ -13,16 +13,17 @@ STEADY_CLOCKS = 10
 
 
 def host_signature(parameters: Parameters) -> wiring.Signature:
-    """Return the port, as the host sees it (``docs/architecture.md``, section 9).
+    """Return the port, as the host sees it (``docs/architecture.md``, section 10).
 
     Members:
         active: The host uses the memories. Only while the trainer is idle and gets no samples.
         memory: Position in ``hdl.register_map.MEMORIES``.
         row: Row of weights or biases, or number of a random source.
         lane: Lane of the row; for a random state 0 for its lowest 32 bits, 1 for the next.
-        load: Keep ``data`` for lane ``lane`` of the row that ``store`` will write.
+        load: Keep ``data`` for lane ``lane`` of the row of weights that ``store`` will write, or
+            write it as the bias there.
         data: A word for weights or biases, of which the lowest bits count.
-        store: Write the row, every lane, or the random state ``state``.
+        store: Write the row of weights, every lane, or the random state ``state``.
         state: A random state.
         word: The word there, sign-extended.
     """

@@ -21,6 +21,7 @@ class PredictionStream(wiring.Component):
 
     Args:
         parameters: The network and its formats; a beat has ``parameters.bus_bits`` bits.
+        first_count: That of the trainer, whose samples are counted like records.
 
     Raises:
         ParameterError: If logits do not fit into packets.
@@ -35,7 +36,7 @@ class PredictionStream(wiring.Component):
         tdata: And the like: the records.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, first_count: int = 0) -> None:
         parameters.check_packets()
         self._p = parameters
         super().__init__(
@@ -57,7 +58,7 @@ class PredictionStream(wiring.Component):
         self.written = Signal()
         self.sent = Signal()
         #: Records sent.
-        self.number = Signal(16)
+        self.number = Signal(16, init=first_count % (1 << 16))
         #: Position of the record's last word.
         self.final = Signal(unsigned_bits(parameters.layers[-1] + HEADER_WORDS - 1))
         #: That of the word in hand.

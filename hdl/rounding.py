@@ -1,4 +1,4 @@
-"""Rounding shifts and symmetric saturation, as wires and multiplexers."""
+"""Rounding shifts, carries and symmetric saturation, as wires and multiplexers."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,6 +22,15 @@ def shift_by_layer(
         return (value + rounding(shifts[0])).shift_right(shifts[0])
     total = value + Array(Const(rounding(n)) for n in shifts)[layer]
     return Value.cast(Array(total.shift_right(n) for n in shifts)[layer])
+
+
+def add_carry(a: Value, b: Value, carry: Value) -> Value:
+    """Return ``a + b + carry`` of two signed values, in full width, from one adder.
+
+    The carry is in a lowest bit of both operands, where it carries into the sum: synthesis would
+    make a second adder of a third term.
+    """
+    return (Cat(carry, a).as_signed() + Cat(carry, b).as_signed()).shift_right(1)
 
 
 def saturate(value: Value, bits: int) -> Value:

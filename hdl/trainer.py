@@ -10,6 +10,7 @@ from golden.parameters import Parameters
 from golden.probes import probe_table
 from golden.state import State
 from hdl.backward import Backward
+from hdl.biases import Biases
 from hdl.collision import UNUSED_ON_COLLISION
 from hdl.drain import Drain
 from hdl.gradient import ShiftAmount
@@ -64,8 +65,14 @@ class Trainer(wiring.Component):
         probes: The registers of the probe table (``golden.probes``), packed: for the lockstep.
     """
 
+    #: What a lane is, and what works out the shift of all lanes.
+    lane_type, shift_amount_type = Lane, ShiftAmount
+
+    #: ``sample_count`` after a reset; not 0 only in a test of all its bits.
+    first_count = 0
+
     def __init__(self, parameters: Parameters, state: State, *, probed: bool = False) -> None:
-        parameters.check_gateware()
+        self._check(parameters)
         self._p = parameters
         self._state = state
         self._table = probe_table(parameters) if probed else []
@@ -87,16 +94,19 @@ class Trainer(wiring.Component):
             members["probes"] = Out(sum(probe.bits * probe.words for probe in self._table))
         super().__init__(members)
 
+    def _check(self, parameters: Parameters) -> None:
+        """Raise ``ParameterError`` if the parameters ask for what this does not do."""
+        parameters.check_gateware()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self._p
         layout = Layout.of(p)
         weight_shape = lanes_of(p, signed(p.weight_bits))
-        bias_shape = lanes_of(p, signed(p.bias_bits))
         deltas_shape = lanes_of(p, delta_shape(p))
 
         m.submodules.loader = loader = Loader(p, int(self._state.dropout[0]))
-        m.submodules.walker = walker = Walker(p)
+        m.submodules.walker = walker = Walker(p, self.first_count)
         m.submodules.drain = drain = Drain(p)
         wiring.connect(m, wiring.flipped(self.samples), loader.samples)
 
@@ -109,7 +119,7 @@ class Trainer(wiring.Component):
         # The host's row travels in bubbles.
         host = self.host
         with m.If(host.active):
-            m.d.sync += [steps[1].row_base.eq(host.row), steps[1].block_row.eq(host.row)]
+            m.d.sync += steps[1].row_base.eq(host.row)
         host_stores = {
             name: host.store & (host.memory == number) for number, name in enumerate(MEMORIES)
         }
@@ -173,12 +183,7 @@ class Trainer(wiring.Component):
             init=self._state.weights.tolist(),
             attrs=UNUSED_ON_COLLISION,
         )
-        m.submodules.biases = biases = memory.Memory(
-            shape=bias_shape,
-            depth=depth_of(layout.block_rows),
-            init=self._state.biases.tolist(),
-            attrs=UNUSED_ON_COLLISION,
-        )
+        m.submodules.biases = biases = Biases(p, self._state)
         m.submodules.deltas = deltas = memory.Memory(
             shape=deltas_shape,
             depth=depth_of(layout.block_rows),
@@ -186,21 +191,19 @@ class Trainer(wiring.Component):
             attrs=UNUSED_ON_COLLISION,
         )
         weight_read, weight_write = weights.read_port(), weights.write_port()
-        bias_read, bias_write = biases.read_port(), biases.write_port()
         delta_read, delta_write = deltas.read_port(), deltas.write_port(granularity=1)
         weight5 = Signal(weight_shape)
         delta5 = Signal(deltas_shape)
-        bias = Signal(bias_shape)
-        bias_backward = steps[6].end & steps[6].backward
+        bias6 = Signal(biases.read_data.shape())
         m.d.comb += [
             weight_read.addr.eq(weight_row),
             delta_read.addr.eq(steps[3].block_row),
-            bias_read.addr.eq(Mux(bias_backward, steps[6].block_row, steps[4].block_row)),
+            biases.read_row.eq(steps[4].block_row),
         ]
         m.d.sync += [
             weight5.eq(weight_read.data),
             delta5.eq(delta_read.data),
-            bias.eq(bias_read.data),
+            bias6.eq(biases.read_data),
         ]
 
         draw, update = self._random_sources(m, walker, steps[4], thresholded | exact)
@@ -213,15 +216,15 @@ class Trainer(wiring.Component):
                 m.d.comb += source.replace[i].eq(host_stores[name] & (host.row == i))
 
         m.submodules.quantize = quantize = Quantize(p)
-        m.submodules.shift_amount = shift_amount = ShiftAmount(p)
+        m.submodules.shift_amount = shift_amount = self.shift_amount_type(p)
         exponent = Signal(quantize.exponent.shape())
         amount6 = Signal(shift_amount.amount.shape())
+        rate_shift = words(loader.shift)[walker.buffer]
         m.d.comb += [
             quantize.value.eq(values[4]),
             shift_amount.exponent.eq(exponent),
             shift_amount.layer.eq(steps[5].layer),
-            shift_amount.rate_shift.eq(words(loader.shift)[walker.buffer]),
-            shift_amount.bias.eq(steps[5].end),
+            shift_amount.rate_shift.eq(rate_shift),
         ]
         if p.quantizer == "stochastic":
             m.d.comb += quantize.random.eq(update.word[0])
@@ -242,12 +245,12 @@ class Trainer(wiring.Component):
                 bits = register
             update7.append(bits)
 
-        def backward(stage: int, kind: str) -> Value:
-            return steps[stage][kind] & steps[stage].backward
+        def backward(stage: int) -> Value:
+            return steps[stage].entry & steps[stage].backward
 
         lanes = []
         for position in range(p.lanes):
-            lane = Lane(p)
+            lane = self.lane_type(p)
             m.submodules[f"lane{position}"] = lane
             source = position % p.random_sources
             m.d.comb += [
@@ -259,33 +262,29 @@ class Trainer(wiring.Component):
                 lane.exact5.eq(exact),
                 lane.exact6.eq(exact),
                 lane.entry5.eq(steps[5].entry),
-                lane.delta_enable5.eq(backward(5, "entry") | backward(5, "end")),
+                lane.backward5.eq(backward(5)),
                 lane.value6.eq(value6),
-                lane.bias.eq(bias[position]),
+                lane.bias6.eq(bias6[position]),
                 lane.accumulate6.eq((steps[6].entry | steps[6].end) & ~steps[6].backward),
                 lane.first6.eq(steps[6].first),
                 lane.amount6.eq(amount6),
                 lane.random7.eq(update7[source]),
-                lane.bias7.eq(steps[7].end),
-                lane.increment7.eq(backward(7, "entry") | backward(7, "end")),
-                lane.weight_enable8.eq(backward(8, "entry")),
-                lane.bias_enable8.eq(backward(8, "end")),
+                lane.backward7.eq(backward(7)),
+                lane.backward8.eq(backward(8)),
                 lane.host_load.eq(host.load & (host.lane == position)),
-                lane.host_data.eq(host.data),
+                # Narrowed to what the host has checked to fit.
+                lane.host_data.eq(host.data[: p.weight_bits]),
                 weight_write.data[position].eq(lane.new_weight),
-                bias_write.data[position].eq(lane.new_bias),
                 drain.sums[position].eq(lane.accumulator),
             ]
             lanes.append(lane)
         m.d.comb += [
             weight_write.addr.eq(weight_rows[9 - 3]),
-            weight_write.en.eq(backward(9, "entry") | host_stores["WEIGHTS"]),
-            bias_write.addr.eq(steps[9].block_row),
-            bias_write.en.eq(backward(9, "end") | host_stores["BIASES"]),
+            weight_write.en.eq(backward(9) | host_stores["WEIGHTS"]),
         ]
         host_words = {
             "WEIGHTS": words(weight5)[host.lane],
-            "BIASES": words(bias)[host.lane],
+            "BIASES": biases.word,
             **{name: self._host_half(source) for name, source in sources.items()},
         }
         with m.Switch(host.memory):
@@ -329,6 +328,19 @@ class Trainer(wiring.Component):
                 "partial": behind.partial,
                 "hidden_delta": behind.delta,
             }
+        train = loader.train.bit_select(walker.buffer, 1)
+        m.d.comb += [
+            biases.valid.eq(delta_valid & train),
+            biases.row.eq(delta_row),
+            biases.lane.eq(delta_lane),
+            biases.delta.eq(delta_value),
+            biases.rate_shift.eq(rate_shift),
+            biases.host.eq(host.active),
+            biases.host_row.eq(host.row),
+            biases.host_lane.eq(host.lane),
+            biases.host_store.eq(host.load & (host.memory == MEMORIES.index("BIASES"))),
+            biases.host_data.eq(host.data[: p.bias_bits]),
+        ]
         m.d.comb += delta_write.addr.eq(Mux(drain.load, steps[7].block_row, delta_row))
         for position in range(p.lanes):
             m.d.comb += [
@@ -338,7 +350,8 @@ class Trainer(wiring.Component):
 
         in_flight = Signal()
         touched = Signal()
-        m.d.comb += in_flight.eq(Cat((step.entry, step.end) for step in steps[1:]).any())
+        in_stages = Cat((step.entry, step.end) for step in steps[1:]).any()
+        m.d.comb += in_flight.eq(in_stages | biases.busy)
         with m.If(walker.step.entry | walker.step.end):
             m.d.sync += touched.eq(1)
         with m.Elif(walker.done):
@@ -353,7 +366,7 @@ class Trainer(wiring.Component):
                 valid.eq(1),
                 record.prediction.eq(drain.prediction),
                 record.label.eq(words(loader.label)[walker.buffer]),
-                record.train.eq(loader.train.bit_select(walker.buffer, 1)),
+                record.train.eq(train),
             ]
         m.d.comb += [
             self.predictions.valid.eq(valid),
@@ -372,7 +385,7 @@ class Trainer(wiring.Component):
             loader.release_buffer.eq(walker.buffer),
             walker.count.eq(count),
             walker.closed.eq(closed),
-            walker.train.eq(loader.train.bit_select(walker.buffer, 1)),
+            walker.train.eq(train),
             walker.rule.eq(words(loader.rule)[walker.buffer]),
             walker.extra_draws.eq(words(loader.extra_draws)[walker.buffer]),
             walker.loss_any.eq(drain.loss_any),
@@ -421,9 +434,9 @@ class Trainer(wiring.Component):
                     "accumulator",
                     "increment",
                     "new_weight",
-                    "new_bias",
                 )
             },
+            "new_bias": biases.new_bias,
             "drain_busy": drain.busy,
             "drain_mask": drain.mask,
             "drain_sum": drain.sum,

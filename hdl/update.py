@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats
 from golden.parameters import Parameters
-from hdl.rounding import saturate
+from hdl.rounding import add_carry, saturate
 
 
 class UpdateWeight(wiring.Component):
@@ -15,7 +15,8 @@ class UpdateWeight(wiring.Component):
     Attributes:
         weight: ``W``, ``F`` fraction bits.
         increment: From the gradient, in units of the weight.
-        new_weight: ``clip(W + increment, 2**F - 1)``.
+        carry: 1 to add to it.
+        new_weight: ``clip(W + increment + carry, 2**F - 1)``.
     """
 
     def __init__(self, parameters: Parameters) -> None:
@@ -24,13 +25,14 @@ class UpdateWeight(wiring.Component):
             {
                 "weight": In(weight),
                 "increment": In(signed(Formats.of(parameters).increment_bits)),
+                "carry": In(1),
                 "new_weight": Out(weight),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        total = self.weight + self.increment
+        total = add_carry(self.weight, self.increment, self.carry)
         m.d.comb += self.new_weight.eq(saturate(total, len(self.new_weight)))
         return m
 
@@ -40,7 +42,7 @@ class UpdateBias(wiring.Component):
 
     Attributes:
         bias: ``b``, ``fb`` fraction bits.
-        increment: From the gradient, in units of the bias.
+        increment: From :class:`hdl.gradient.BiasIncrement`, in units of the bias.
         new_bias: ``clip(b + increment, 2**(bias_bits-1) - 1)``.
     """
 
@@ -49,7 +51,7 @@ class UpdateBias(wiring.Component):
         super().__init__(
             {
                 "bias": In(bias),
-                "increment": In(signed(Formats.of(parameters).increment_bits)),
+                "increment": In(signed(Formats.of(parameters).bias_increment_bits)),
                 "new_bias": Out(bias),
             }
         )

@@ -20,6 +20,13 @@ TOP = "nomul_trainer"
 #: Module name of the generated core.
 CORE_TOP = "nomul_core"
 
+#: The memories that start at the state, as paths of names below the trainer.
+TRAINER_MEMORIES = {
+    "weights": "weights",
+    "biases": "biases.by_row",
+    "biases_by_unit": "biases.by_unit",
+}
+
 #: Names of the clock port of either.
 CLOCKS = ("clk", "aclk")
 
@@ -47,7 +54,8 @@ class Generated:
         verilog: The text.
         top: Name of its top module.
         ports: Ports of the top module, clock and reset first.
-        memories: Where ``"weights"`` and ``"biases"`` are, as paths of names below the top.
+        memories: Where the memories that start at the state are, as paths of names below the top:
+            ``"weights"``, ``"biases"`` and ``"biases_by_unit"``.
     """
 
     verilog: str
@@ -84,12 +92,13 @@ def generate(parameters: Parameters, state: State, *, probed: bool = False) -> G
     Raises:
         ParameterError: If the parameters ask for what the gateware does not do.
     """
-    return _generated(
-        Trainer(parameters, state, probed=probed),
-        TOP,
-        (Port("clk", "input", 1), Port("rst", "input", 1)),
-        {"weights": "weights", "biases": "biases"},
-    )
+    return generate_trainer(Trainer(parameters, state, probed=probed))
+
+
+def generate_trainer(trainer: Trainer) -> Generated:
+    """Generate a trainer that is built already."""
+    clocks = (Port("clk", "input", 1), Port("rst", "input", 1))
+    return generated_module(trainer, TOP, clocks, TRAINER_MEMORIES)
 
 
 def generate_core(parameters: Parameters, state: State, *, probed: bool = False) -> Generated:
@@ -104,17 +113,25 @@ def generate_core(parameters: Parameters, state: State, *, probed: bool = False)
         ParameterError: If the parameters ask for what the gateware does not do, or samples do not
             fit into packets.
     """
-    return _generated(
+    return generated_module(
         Core(parameters, state, probed=probed),
         CORE_TOP,
         (),
-        {"weights": "trainer.weights", "biases": "trainer.biases"},
+        {name: f"trainer.{path}" for name, path in TRAINER_MEMORIES.items()},
     )
 
 
-def _generated(
+def generated_module(
     component: wiring.Component, top: str, clocks: tuple[Port, ...], memories: dict[str, str]
 ) -> Generated:
+    """Return a component as Verilog.
+
+    Args:
+        component: The component.
+        top: Name of its module.
+        clocks: Ports for clock and reset of the domain ``sync``, if the component does not make it.
+        memories: Where ``"weights"`` and ``"biases"`` are, below the top.
+    """
     ports = list(clocks)
     for path, member, value in component.signature.flatten(component):
         direction = "input" if member.flow is wiring.In else "output"

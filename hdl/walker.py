@@ -32,6 +32,10 @@ class Rule(enum.Enum, shape=2):
 class Walker(wiring.Component):
     """Walk layers, blocks and lists, forward and back (``docs/architecture.md``, section 5).
 
+    Args:
+        parameters: The network and its formats.
+        first_count: ``sample_count`` after a reset; not 0 only in a test of all its bits.
+
     Attributes:
         count: Entries that the present layer's list has now.
         closed: That list is complete.
@@ -56,7 +60,7 @@ class Walker(wiring.Component):
         sample_count: Samples done since reset, modulo ``2**32``.
     """
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, first_count: int = 0) -> None:
         p = parameters
         self._p = p
         step = step_shape(p)
@@ -83,7 +87,7 @@ class Walker(wiring.Component):
                 "again": Out(1),
                 "repeat": Out(1),
                 "done": Out(1),
-                "sample_count": Out(32),
+                "sample_count": Out(32, init=first_count % (1 << 32)),
             }
         )
         self.phase = Signal(Phase)

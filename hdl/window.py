@@ -80,26 +80,33 @@ class Window(wiring.Component):
             host.data.eq(self.data),
             host.state.eq(Cat(kept, self.data) if len(host.state) > 32 else self.data),
             self.word.eq(host.word),
+        ]
+        # An access stands still while it waits, so what is decided about it can be registers.
+        m.d.sync += [
             self.nowhere.eq(
                 (self.row >= rows)
                 | (self.lane > lanes_less_1)
                 | (self.write & (self.lane != expected))
             ),
+            host.load.eq(0),
+            host.store.eq(0),
         ]
         with m.Switch(self.memory):
             for each in memories:
                 with m.Case(each.number):
-                    m.d.comb += self.misfit.eq(self.write & self._misfit(each, last_lane))
+                    m.d.sync += self.misfit.eq(self.write & self._misfit(each, last_lane))
 
         clock = Signal(range(STEADY_CLOCKS + 2))
         with m.If(self.access):
             m.d.sync += clock.eq(clock + 1)
-            with m.If(self.nowhere | self.misfit):
+            with m.If((clock != 0) & (self.nowhere | self.misfit)):
                 m.d.comb += self.done.eq(1)
+            with m.Elif(clock == STEADY_CLOCKS - 1):
+                m.d.sync += host.load.eq(self.write)
             with m.Elif(clock == STEADY_CLOCKS):
-                m.d.comb += host.load.eq(self.write)
+                m.d.sync += host.store.eq(self.write & last_lane)
             with m.Elif(clock == STEADY_CLOCKS + 1):
-                m.d.comb += [host.store.eq(self.write & last_lane), self.done.eq(1)]
+                m.d.comb += self.done.eq(1)
                 m.d.sync += [
                     kept.eq(self.data),
                     self.lane.eq(Mux(last_lane, 0, self.lane + 1)),

@@ -1,6 +1,6 @@
 // The trainer as Verilator compiled it, driven for many clocks a call: see sim/harness.py.
 //
-// WEIGHTS and BIASES are macros for members of the root class (compile_library).
+// WEIGHTS, BIASES and BIASES_BY_UNIT are macros for members of the root class (compile_library).
 // Values cross the border as rows of bytes, little-endian, the layout of Verilator's own words on
 // the processors that this runs on. Rows of memories and probes are padded to whole 64-bit words.
 
@@ -18,7 +18,7 @@ struct Trainer {
     Vtop top{&context};
     bool offered = false;
 
-    // End the clock. What the inputs are now, they are in the next one: see sim.harness._bench.
+    // End the clock. What the inputs are now, they are in the next one: see sim.harness.bench.
     void clock() {
         top.clk = 0;
         top.eval();
@@ -113,10 +113,12 @@ EXPORT void nomul_read(const Trainer* trainer, uint8_t* weights, uint8_t* biases
     read(trainer->top.rootp->BIASES, biases);
 }
 
-// Replace the memories of a trainer at rest.
-EXPORT void nomul_load(Trainer* trainer, const uint8_t* weights, const uint8_t* biases) {
+// Replace the memories of a trainer at rest. The biases come twice, as the trainer has them.
+EXPORT void nomul_load(Trainer* trainer, const uint8_t* weights, const uint8_t* biases,
+                       const uint8_t* biases_by_unit) {
     write(trainer->top.rootp->WEIGHTS, weights);
     write(trainer->top.rootp->BIASES, biases);
+    write(trainer->top.rootp->BIASES_BY_UNIT, biases_by_unit);
     // What was read from them before is behind the pipeline's end by then.
     for (int clock = 0; clock < 16; ++clock) trainer->clock();
 }

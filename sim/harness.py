@@ -8,21 +8,22 @@ import ctypes
 import dataclasses
 import re
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from golden.layout import Layout
+from golden.layout import Layout, by_unit
 from golden.packing import Bytes, Packing
 from golden.parameters import Parameters
 from golden.state import State
-from hdl.verilog import Generated
+from hdl.verilog import CLOCKS, Generated
 from sim.simulators import SimulatorError, compile_library
 
 #: Module around the gateware.
-_TOP = "nomul_bench"
+BENCH_TOP = "nomul_bench"
 
 _SOURCE = Path(__file__).with_name("harness.cpp")
 
@@ -85,28 +86,38 @@ def library(parameters: Parameters, generated: Generated, cache: Path | None = N
     for name, path in _sources(parameters).items():
         verilog = _initial_from_plusarg(verilog, f"{generated.top}_{path}", name)
     memories = {name.upper(): f"trainer.{path}" for name, path in generated.memories.items()}
-    return compile_library(verilog + _bench(generated), _TOP, _SOURCE, memories, cache=cache)
+    return compile_library(verilog + bench(generated), BENCH_TOP, _SOURCE, memories, cache=cache)
 
 
-def _bench(generated: Generated) -> str:
-    """Return a module around the gateware that registers every input.
+def bench(generated: Generated, plusargs: Collection[str] = ()) -> str:
+    """Return a module :data:`BENCH_TOP` around the gateware that registers every input.
 
     Verilator computes all that depends on an input twice a clock: when the input may have changed,
     and behind the edge. On the reset alone depends the next value of every register. This makes
     the gateware half as fast again.
+
+    Args:
+        generated: The gateware.
+        plusargs: Inputs that are no ports of the bench: they stand still at a plusarg of their
+            name, or at 0.
     """
-    ports, registers, connections = [], [], ["    .clk(clk)"]
+    ports, inside, connections = [], [], []
     for port in generated.ports:
         vector = f"[{port.bits - 1}:0] " if port.bits > 1 else ""
-        ports.append(f"  {port.direction} {vector}{port.name}")
-        if port.name == "clk":
-            continue
-        if port.direction == "input":
-            registers.append(f"  reg {vector}{port.name}_now; initial {port.name}_now = 0;")
-            registers.append(f"  always @(posedge clk) {port.name}_now <= {port.name};")
-        driver = f"{port.name}_now" if port.direction == "input" else port.name
+        driver = port.name
+        if port.name in plusargs:
+            inside.append(f"  reg {vector}{port.name}; initial if (!$value$plusargs")
+            inside.append(f'    ("{port.name}=%d", {port.name})) {port.name} = 0;')
+        else:
+            ports.append(f"  {port.direction} {vector}{port.name}")
+            if port.direction == "input" and port.name not in CLOCKS:
+                driver = f"{port.name}_now"
+                inside.append(f"  reg {vector}{driver}; initial {driver} = 0;")
+                inside.append(
+                    f"  always @(posedge {generated.ports[0].name}) {driver} <= {port.name};"
+                )
         connections.append(f"    .{port.name}({driver})")
-    lines = [f"module {_TOP}(", ",\n".join(ports), ");", *registers]
+    lines = [f"module {BENCH_TOP}(", ",\n".join(ports), ");", *inside]
     lines += [f"  {generated.top} trainer(", ",\n".join(connections), "  );", "endmodule", ""]
     return "\n".join(lines)
 
@@ -175,7 +186,11 @@ class Trainer:
         if state is not None:
             weights = _memory(self.weights, state.weights, rows[0])
             biases = _memory(self.biases, state.biases, rows[1])
-            self._library.nomul_load(self._handle, _address(weights), _address(biases))
+            units = np.array(by_unit(p, state.biases)).reshape(-1, 1)
+            one_by_one = _memory(Packing([p.bias_bits]), units, len(units))
+            self._library.nomul_load(
+                self._handle, _address(weights), _address(biases), _address(one_by_one)
+            )
         self._run = _Run()
         self._payloads = np.zeros((0, self._payload_bytes), np.uint8)
         self.samples = 0

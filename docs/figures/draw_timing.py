@@ -69,8 +69,8 @@ class Sample:
             for probe, word, _ in columns
             if word == 0
         }
-        # The end step of the last block writes its bias at s9.
-        self.clocks = 8 + int(np.flatnonzero(self["entry_end"])[-1])
+        # The last entry, one clock before its block's end step, writes its weights at s9.
+        self.clocks = 7 + int(np.flatnonzero(self["entry_end"])[-1])
 
     def __getitem__(self, name: str) -> Ints:
         """Return one register, or the words of one: shape (clocks,) or (clocks, words)."""
@@ -79,8 +79,7 @@ class Sample:
 
     def issued(self, name: str, stage: int) -> Ints:
         """Return a walker register as it stood when the step now at ``stage`` was issued."""
-        values = self[name]
-        return np.concatenate([np.zeros(stage, np.int64), values[: len(values) - stage]])
+        return late(self[name], stage)
 
     def steps(self, stage: int, state: int, kinds: str = "entry end") -> Bools:
         """Return whether a step of one of the kinds and of one state stands at ``stage``."""
@@ -89,6 +88,11 @@ class Sample:
             register = {"entry": "entry_valid", "end": "entry_end"}[kind]
             found |= self.issued(register, stage - 2) != 0
         return found & (self.issued("state", stage) == state)
+
+
+def late(values: Ints, clocks: int) -> Ints:
+    """Return what the values were so many clocks before."""
+    return np.concatenate([np.zeros(clocks, values.dtype), values[: len(values) - clocks]])
 
 
 class Picture:
@@ -280,18 +284,28 @@ def draw() -> str:
         picture.register("activation", "e4", at_e4 & ~is_output, layers, blocks)
         picture.register("output_delta", "e4", at_e4 & is_output, layers, blocks)
         for lane in lanes:
-            of_step("delta", 6, sample.steps(6, BACKWARD), lane=lane)
+            of_step("delta", 6, sample.steps(6, BACKWARD, "entry"), lane=lane)
         inner = sample.steps(8 + tree, BACKWARD, "entry") & (sample.issued("layer", 8 + tree) != 0)
         of_step("partial", 8 + tree, inner, "s(8+T)")
         # The register of the next stage: one clock later, and only of the last block.
-        complete = np.concatenate([[False], inner[:-1]])
+        complete = late(inner, 1)
         last_block = -(-PARAMETERS.layers[-1] // PARAMETERS.lanes) - 1
         complete &= sample.issued("block", 9 + tree) == last_block
         of_step("hidden_delta", 9 + tree, complete, "s(9+T)")
         for lane in lanes:
             of_step("new_weight", 9, sample.steps(9, BACKWARD, "entry"), lane=lane)
-        for lane in lanes:
-            of_step("new_bias", 9, sample.steps(9, BACKWARD, "end"), lane=lane)
+        of_output = late(at_e4 & is_output, 3)
+        picture.register(
+            "new_bias",
+            "b3",
+            of_output | late(complete, 3),
+            np.where(of_output, late(layers, 3), sample.issued("layer", 12 + tree) - 1),
+            np.where(
+                of_output,
+                late(blocks, 3),
+                late(sample["entry_index"], 10 + tree) // PARAMETERS.lanes,
+            ),
+        )
         picture.wave("out_valid")
         picture.end_panel()
 

@@ -7,13 +7,14 @@ from hdl.formal.bench import Bench, implies, within
 
 
 def select(p: Parameters) -> Bench:
-    """Product of the backward pass, for every delta."""
+    """Product of the backward pass, for every delta, one clock later."""
     bench = Bench()
     g, formats = p.draw_fraction_bits, Formats.of(p)
     unit = bench.unit(Select(formats.delta_bits, g))
     bench.assume(within(unit.draw, 1 << g))
     bench.assume(within(unit.x, (1 << (formats.delta_bits - 1)) - 1))
-    bench.prove(unit.product == unit.draw * unit.x, "product == T * d")
+    product = bench.past(bench.named(unit.draw * unit.x, "expected"), "expected")
+    bench.prove(unit.product == product, "product == T * d")
     return bench
 
 

@@ -5,10 +5,19 @@ from amaranth.hdl import *
 from golden.parameters import Parameters
 from hdl.axi_lite import OKAY, SLVERR, AxiLite
 from hdl.formal.bench import Bench, implies
-from hdl.register_map import Access, RegisterMap
+from hdl.register_map import Access, Register, RegisterMap
 
 #: Registers that the core keeps outside of the slave.
 _OWNED = ("WINDOW_MEMORY", "WINDOW_ROW", "WINDOW_LANE", "WINDOW_DATA")
+
+
+def _fits(register: Register, word: Value) -> Value:
+    """Return whether a word may be written into a register."""
+    fields = sum(field.mask for field in register.fields)
+    fits = (word & ~fields & 0xFFFFFFFF) == 0
+    for field in register.fields:
+        fits &= word[field.low : field.low + field.bits] <= field.largest
+    return fits
 
 
 def axi_lite(p: Parameters) -> Bench:
@@ -60,15 +69,19 @@ def axi_lite(p: Parameters) -> Bench:
     bench.prove(implies(busy, unit.write == waiting["write"]), "an access keeps its direction")
     offered = Cat(unit.select.values()).any()
     bench.prove(implies(offered, busy), "an owner is asked for a request only")
+    answering = unit.bvalid | unit.rvalid
     bench.prove(
-        implies(
-            bench.past(busy & ~offered & ~(unit.bvalid | unit.rvalid), "refused"),
-            unit.bvalid | unit.rvalid,
-        ),
-        "what is refused is answered in the next clock",
+        implies(bench.past(taken["write"] | taken["read"], "request"), unit.checking),
+        "a request is checked in the next clock",
+    )
+    checked = bench.past(unit.checking, "checked")
+    bench.prove(implies(checked, busy & ~unit.checking), "a check takes one clock")
+    bench.prove(
+        implies(bench.past(busy & ~unit.checking & ~offered & ~answering, "refused"), answering),
+        "what is refused is answered in the clock after its check",
     )
     bench.prove(
-        implies(bench.past(offered & unit.done, "done"), unit.bvalid | unit.rvalid),
+        implies(bench.past(offered & unit.done, "done"), answering),
         "what is done is answered in the next clock",
     )
 
@@ -90,11 +103,11 @@ def axi_lite(p: Parameters) -> Bench:
     bench.prove(implies(turn & both, taken["read"]), "after a write a waiting read comes first")
     for register in kept:
         value = unit.value[register.name]
-        fields = sum(field.mask for field in register.fields)
-        fits = (value & ~fields & 0xFFFFFFFF) == 0
-        for field in register.fields:
-            fits &= value[field.low : field.low + field.bits] <= field.largest
-        bench.prove(fits, "a register holds only what may be written into it")
+        bench.prove(_fits(register, value), "a register holds only what may be written into it")
+        bench.prove(
+            implies(unit.select[register.name] & unit.write, _fits(register, unit.data)),
+            "only such a word is offered",
+        )
         written = bench.past(
             unit.select[register.name] & unit.write & unit.done, f"written_{register.name}"
         )

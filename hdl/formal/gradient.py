@@ -5,7 +5,7 @@ from amaranth.hdl import *
 from golden.formats import Formats
 from golden.parameters import Parameters
 from hdl.formal.bench import Bench, implies, within
-from hdl.gradient import Gradient, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, ShiftAmount
 
 
 def gradient(p: Parameters) -> Bench:
@@ -13,7 +13,7 @@ def gradient(p: Parameters) -> Bench:
     bench = Bench()
     m = bench.module
     amount, unit = bench.unit(ShiftAmount(p), "amount"), bench.unit(Gradient(p))
-    m.d.comb += [unit.amount.eq(amount.amount), unit.bias.eq(bench.past(amount.bias, "bias"))]
+    m.d.comb += unit.amount.eq(amount.amount)
     bench.assume(within(unit.delta, (1 << (Formats.of(p).delta_bits - 1)) - 1))
     bench.assume(amount.exponent <= p.activation_bits)
     bench.assume(amount.layer < p.depth)
@@ -38,13 +38,26 @@ def gradient(p: Parameters) -> Bench:
         for position, k in enumerate(p.update_shifts):
             n = k + shift
             r = (((unit.random << 1) + 1) << n) >> (u + 1)
-            with m.If(~unit.bias & (layer == position) & (sh == shift)):
+            with m.If((layer == position) & (sh == shift)):
                 m.d.sync += expected.eq(((d << e) + r) >> n)
-        n = p.bias_shift + shift
-        with m.If(unit.bias & (sh == shift)):
-            m.d.sync += expected.eq((d + ((1 << n) >> 1)) >> n)
     bench.prove(
         implies(updated, unit.increment == expected),
         "the increment is the shifted delta, rounded, in full width",
     )
+    return bench
+
+
+def bias_increment(p: Parameters) -> Bench:
+    """For every delta and rate shift."""
+    bench = Bench()
+    unit = bench.unit(BiasIncrement(p))
+    bench.assume(within(unit.delta, (1 << (Formats.of(p).delta_bits - 1)) - 1))
+    bench.assume(unit.rate_shift <= p.max_rate_shift)
+    for shift in range(p.max_rate_shift + 1):
+        n = p.bias_shift + shift
+        expected = (unit.delta + ((1 << n) >> 1)) >> n
+        bench.prove(
+            implies(unit.rate_shift == shift, unit.increment == expected),
+            "the increment is the shifted delta, rounded half up, in full width",
+        )
     return bench

@@ -27,12 +27,12 @@ def write_back(p: Parameters) -> Bench:
     bench, unit = _lane(p)
     m = bench.module
     # The window lets nothing else pass.
-    bench.assume(
-        implies(unit.host_load, within(unit.host_data[: p.weight_bits].as_signed(), p.weight_max))
-    )
+    bench.assume(implies(unit.host_load, within(unit.host_data, p.weight_max)))
     bench.prove(within(unit.new_weight, p.weight_max), "what is written is in its range")
+    gradient = unit.gradient
+    bench.prove(unit.increment == gradient.whole + gradient.carry, "an increment fits its format")
     weight8 = bench.past(unit.weight, "weight", 2)
-    updated = bench.past(unit.weight_enable8 & ~unit.host_load, "updated")
+    updated = bench.past(unit.backward8 & ~unit.host_load, "updated")
     expected = Signal(signed(p.weight_bits))
     m.d.sync += expected.eq(clip(weight8 + unit.increment, p.weight_max))
     bench.prove(
@@ -52,12 +52,12 @@ def forward_sum(p: Parameters) -> Bench:
     f, g = p.accumulator_fraction_bits, p.draw_fraction_bits
     most = max(p.layers[:-1])
     bench.assume(~unit.exact6)
-    bench.assume(within(unit.bias, p.bias_max))
+    bench.assume(within(unit.bias6, p.bias_max))
     bench.assume(unit.value6 <= p.activation_max << (f - g))
     entries = Signal(range(most + 1))
     counted = bench.named(Mux(unit.first6, 0, entries) + unit.value6.any(), "counted")
     bench.assume(counted <= most)
-    term = (((unit.bias << g) >> p.bias_fraction_bits) << (f - g)).as_signed()
+    term = (((unit.bias6 << g) >> p.bias_fraction_bits) << (f - g)).as_signed()
     base = Mux(unit.first6, term, unit.accumulator)
     total = Signal(signed(len(unit.accumulator) + 4))
     summed = Signal()

@@ -11,7 +11,7 @@ from hdl.formal.bench import Bench
 from hdl.formal.booth import booth
 from hdl.formal.connect import connect
 from hdl.formal.drain import drain
-from hdl.formal.gradient import gradient
+from hdl.formal.gradient import bias_increment, gradient
 from hdl.formal.lane import forward_sum, write_back
 from hdl.formal.loader import loader
 from hdl.formal.loss import loss
@@ -108,7 +108,7 @@ PROOFS = (
         accumulate,
         assumed="the sum fits",
     ),
-    Proof("select", "product = T * d", "arithmetic.md, 8", select),
+    Proof("select", "product = T * d", "arithmetic.md, 8", select, depth=2),
     Proof(
         "relu",
         "the activation is the sum's positive part, rounded up, saturated",
@@ -132,10 +132,16 @@ PROOFS = (
     ),
     Proof(
         "gradient",
-        "the increments of weights and biases, none overflows",
+        "the increment of a weight never overflows",
         "arithmetic.md, 9",
         gradient,
         depth=2,
+    ),
+    Proof(
+        "bias-increment",
+        "the increment of a bias never overflows",
+        "arithmetic.md, 9",
+        bias_increment,
     ),
     Proof(
         "update-weight",

@@ -235,9 +235,9 @@ def test_a_blank_image_takes_these_clocks():
         [FORWARD] * 3 + [LOSS] * 13 + [BACKWARD] + [3] * 5 + [DONE] + [FORWARD] * 3
     )
     assert columns[16:23, at["settle"]].tolist() == [0, 4, 3, 2, 1, 0, 0]
-    # d = M = 64, of which the bias learns a half (bias_shift 1), written at s9.
-    assert columns[[23, 24, 25], at["increment"]].tolist() == [0, 32, 32]
-    assert columns[[24, 25], at["new_bias"]].tolist() == [0, 32]
+    # d = M = 64, of which the bias learns a half (bias_shift 1), written at b3; b0 is e4's clock.
+    assert columns[[16, 17], at["new_bias"]].tolist() == [0, 32]
+    assert not columns[:, at["increment"]].any()
     assert machine.state.biases.tolist() == [[32]]
     assert len(columns) - 3 == 23
     assert clocked(parameters, [((0,), 0, True, 0)]).clocks_until_idle() == 23
@@ -298,9 +298,9 @@ def test_one_entry_takes_these_clocks():
     assert changes("exponent") == [(0, 0), (22, 2)]
     assert changes("delta") == [(0, 0), (23, 61)]
     increment = ((61 << 2) + (((2 * (word >> 24) + 1) << 4) >> 9)) >> 4
-    assert changes("increment") == [(0, 0), (25, increment), (26, 31)]
+    assert changes("increment") == [(0, 0), (25, increment)]
     assert changes("new_weight") == [(0, 0), (26, 100 + increment)]
-    assert changes("new_bias") == [(0, 0), (27, 31)]
+    assert changes("new_bias") == [(0, 0), (18, 31)]
     assert machine.state.weights.tolist() == [[100 + increment]]
     assert machine.state.biases.tolist() == [[31]]
 
@@ -376,7 +376,7 @@ def hazards(parameters: Parameters, columns: np.ndarray) -> tuple[list[str], int
     """
     at, layout, tree = column_of(parameters), Layout.of(parameters), tree_depth(parameters.lanes)
     reads, opened = defaultdict(list), defaultdict(list)
-    ends = []
+    ends, updated = [], []
     for step in steps_of(parameters, columns):
         issue, layer, entry = step["issue"], step["layer"], step["entry"]
         block_row = layout.block_base[layer] + step["block"]
@@ -390,11 +390,9 @@ def hazards(parameters: Parameters, columns: np.ndarray) -> tuple[list[str], int
             if not entry:
                 ends.append((issue, layer, block_row))
             continue
-        reads["delta", block_row].append(issue + 3)
         if not entry:
-            reads["bias", block_row].append(issue + 6)
-            opened["bias", block_row].append((issue + 6, issue + 9))
             continue
+        reads["delta", block_row].append(issue + 3)
         opened["weight", weight_row].append((issue + 3, issue + 9))
         if layer > 0:
             if step["block"] > 0:
@@ -403,11 +401,17 @@ def hazards(parameters: Parameters, columns: np.ndarray) -> tuple[list[str], int
             if step["block"] == layout.blocks[layer] - 1:
                 row = layout.block_base[layer - 1] + step["column"] // parameters.lanes
                 opened["delta", row].append((issue, issue + 9 + tree))
+                updated.append((issue + 9 + tree, row, step["column"]))
     for clock in np.flatnonzero(columns[:, at["e4_valid"]]):
         # The earliest e4 of a block is twelve clocks behind its end step.
         issue, layer, block_row = [end for end in ends if end[0] + 12 <= clock][-1]
         if layer == parameters.depth - 1:
             opened["delta", block_row].append((issue, int(clock)))
+            updated.append((int(clock), block_row, int(columns[clock, at["drain_index"]])))
+    for clock, row, unit in updated:
+        reads["one bias", (row, unit)].append(clock)
+        opened["one bias", (row, unit)].append((clock, clock + 3))
+        opened["bias", row].append((clock, clock + 3))
     found = [
         f"{word} is read in clock {read}, but open in {start}..{end}"
         for word, spans in opened.items()

@@ -262,7 +262,7 @@ def test_operands_at_their_extremes_stay_in_format(seed: int) -> None:
                     r = rounding(random_bits, p.update_bits, k)
                     step = weight_increment(delta, nearest(p.activation_max), r, k)
                     assert fits(step, formats.increment_bits)
-                assert fits(bias_increment(delta, p.bias_shift), formats.increment_bits)
+                assert fits(bias_increment(delta, p.bias_shift), formats.bias_increment_bits)
     assert nearest(p.activation_max) < 1 << formats.exponent_bits
 
 

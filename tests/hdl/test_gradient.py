@@ -11,7 +11,7 @@ from golden.formats import Formats
 from golden.gradient import bias_increment, hidden_delta, weight_increment
 from golden.parameters import Parameters
 from golden.rounding import rounding
-from hdl.gradient import Gradient, HiddenDelta, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, HiddenDelta, ShiftAmount
 from sim.simulators import SIMULATORS, SimulationFailed
 from tests.hdl.unit_bench import (
     HIDDEN_SETS,
@@ -26,9 +26,7 @@ from tests.hdl.unit_bench import (
 
 
 def increment(p: Parameters, row: dict[str, int]) -> int:
-    """Return what the golden model adds to a weight or a bias."""
-    if row["bias"]:
-        return bias_increment(row["delta"], p.bias_shift + row["rate_shift"])
+    """Return what the golden model adds to a weight."""
     k = p.update_shifts[row["layer"]] + row["rate_shift"]
     r = rounding(row["random"], p.update_bits, k)
     return weight_increment(row["delta"], row["exponent"], r, k)
@@ -47,7 +45,6 @@ def random_rows(p: Parameters, count: int) -> list[dict[str, int]]:
                 "exponent": int(random.integers(0, p.activation_bits + 1)),
                 "layer": int(random.integers(0, p.depth)),
                 "rate_shift": int(random.integers(0, p.max_rate_shift + 1)),
-                "bias": int(random.integers(0, 4) == 0),
                 "delta": int(random.choice([-limit, -1, 0, 1, limit, delta, delta, delta])),
                 "random": int(random.choice([0, (1 << p.update_bits) - 1, draw, draw])),
                 "enable": int(random.integers(0, 4) != 0),
@@ -59,7 +56,7 @@ def random_rows(p: Parameters, count: int) -> list[dict[str, int]]:
 @functools.cache
 def increment_vectors(p: Parameters) -> Vectors:
     rows = random_rows(p, 5000)
-    idle = {"random": 0, "bias": 1, "enable": 0}
+    idle = {"random": 0, "enable": 0}
     # What belongs to s7 comes a clock after the rest, and the increment a clock after that.
     s6, s7 = rows, [idle, *rows[:-1]]
     increments, held = [0, 0], 0
@@ -70,14 +67,23 @@ def increment_vectors(p: Parameters) -> Vectors:
     return Vectors(
         {
             **{name: [row[name] for row in s6] for name in ("exponent", "layer", "rate_shift")},
-            "bias6": [row["bias"] for row in s6],
             "delta": [row["delta"] for row in s6],
             "random": [row["random"] for row in s7],
             "enable7": [row["enable"] for row in s7],
-            "bias7": [row["bias"] for row in s7],
         },
         {"increment": increments[: len(rows)]},
     )
+
+
+def bias_increment_vectors(p: Parameters) -> Vectors:
+    """All deltas of a short format, or its ends and random ones, with every rate shift."""
+    random = np.random.default_rng(SEED)
+    limit = (1 << (Formats.of(p).delta_bits - 1)) - 1
+    deltas = [-limit, -2, -1, 0, 1, 2, limit, *random.integers(-limit, limit + 1, 300).tolist()]
+    rows = [(d, shift) for d in deltas for shift in range(p.max_rate_shift + 1)]
+    delta, rate_shift = zip(*rows, strict=True)
+    increments = [bias_increment(d, p.bias_shift + shift) for d, shift in rows]
+    return Vectors({"delta": delta, "rate_shift": rate_shift}, {"increment": increments})
 
 
 def hidden_delta_vectors(p: Parameters) -> Vectors:
@@ -106,7 +112,6 @@ def test_vectors_reach_both_shift_orders() -> None:
         p.update_shifts[row["layer"]] + row["rate_shift"] < p.update_bits + 1
         for p in PARAMETER_SETS.values()
         for row in random_rows(p, 50)
-        if not row["bias"]
     }
     assert below == {False, True}
 
@@ -114,17 +119,20 @@ def test_vectors_reach_both_shift_orders() -> None:
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_gradient(simulator: str, tmp_path: Path) -> None:
     vectors = {f"{name}_increment": increment_vectors(p) for name, p in PARAMETER_SETS.items()}
+    vectors |= {
+        f"{name}_bias_increment": bias_increment_vectors(p) for name, p in PARAMETER_SETS.items()
+    }
     vectors |= {f"{name}_hidden_delta": hidden_delta_vectors(p) for name, p in HIDDEN_SETS.items()}
     check(simulator, bench(), vectors, tmp_path)
 
 
 class FaultyShiftAmount(ShiftAmount):
-    """Forgets the learning-rate shift of the biases."""
+    """Wraps behind the largest shift."""
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        with m.If(self.bias & (self.rate_shift == 3)):
-            m.d.comb += self.amount.eq(self._p.bias_shift)
+        with m.If((self.rate_shift == self._p.max_rate_shift) & (self.exponent == 0)):
+            m.d.comb += self.amount.eq(0)
         return m
 
 
@@ -134,7 +142,17 @@ class FaultyGradient(Gradient):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(~self.enable7):
-            m.d.sync += self.increment.eq(0)
+            m.d.sync += self.carry.eq(0)
+        return m
+
+
+class FaultyBiasIncrement(BiasIncrement):
+    """Rounds down."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.rate_shift == 3):
+            m.d.comb += self.increment.eq(self.delta >> (self._p.bias_shift + 3))
         return m
 
 
@@ -159,6 +177,13 @@ def test_fault_in_increment_is_found(fault: str, tmp_path: Path) -> None:
         SimulationFailed, match=r"increment, clock \d+:\s+increment: expected -?\d+"
     ):
         check("icarus", faulty, {"increment": increment_vectors(p)}, tmp_path)
+
+
+def test_fault_in_bias_increment_is_found(tmp_path: Path) -> None:
+    p = PARAMETER_SETS["few_random_bits"]
+    faulty = Bench({"bias": FaultyBiasIncrement(p)})
+    with pytest.raises(SimulationFailed, match=r"bias, clock \d+:\s+increment: expected -?\d+"):
+        check("icarus", faulty, {"bias": bias_increment_vectors(p)}, tmp_path)
 
 
 def test_fault_in_hidden_delta_is_found(tmp_path: Path) -> None:

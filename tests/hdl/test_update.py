@@ -14,10 +14,10 @@ from sim.simulators import SIMULATORS, SimulationFailed
 from tests.hdl.unit_bench import PARAMETER_SETS, SEED, Bench, Vectors, bench, check
 
 
-def vectors(p: Parameters, word: str, maximum: int) -> Vectors:
-    """All words with the edges of increments, sums about saturation, and random ones."""
+def sums(maximum: int, increment_bits: int) -> list[tuple[int, int]]:
+    """Return words and increments: all words with the edges, sums about saturation, random ones."""
     random = np.random.default_rng(SEED)
-    limit = (1 << (Formats.of(p).increment_bits - 1)) - 1
+    limit = (1 << (increment_bits - 1)) - 1
     words = [-maximum, 1 - maximum, -1, 0, 1, maximum - 1, maximum]
     if maximum < 256:
         words = list(range(-maximum, maximum + 1))
@@ -32,17 +32,30 @@ def vectors(p: Parameters, word: str, maximum: int) -> Vectors:
             for add in (-maximum - value, -maximum - 1 - value, -maximum - 2 - value)
             if abs(add) <= limit
         ]
-    value, increment = zip(*rows, strict=True)
-    total = [clip(a + b, maximum) for a, b in rows]
-    return Vectors({word: value, "increment": increment}, {f"new_{word}": total})
+    return rows
 
 
 def weight_vectors(p: Parameters) -> Vectors:
-    return vectors(p, "weight", p.weight_max)
+    """Half of them with a carry, which is part of the increment."""
+    rows = sums(p.weight_max, Formats.of(p).increment_bits)
+    weight, increment = zip(*rows, strict=True)
+    lowest = -(1 << (Formats.of(p).increment_bits - 1))
+    carry = [int(row % 2 == 1 and total > lowest) for row, total in enumerate(increment)]
+    return Vectors(
+        {
+            "weight": weight,
+            "increment": [total - c for total, c in zip(increment, carry, strict=True)],
+            "carry": carry,
+        },
+        {"new_weight": [clip(a + b, p.weight_max) for a, b in rows]},
+    )
 
 
 def bias_vectors(p: Parameters) -> Vectors:
-    return vectors(p, "bias", p.bias_max)
+    rows = sums(p.bias_max, Formats.of(p).bias_increment_bits)
+    bias, increment = zip(*rows, strict=True)
+    total = [clip(a + b, p.bias_max) for a, b in rows]
+    return Vectors({"bias": bias, "increment": increment}, {"new_bias": total})
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

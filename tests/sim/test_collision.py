@@ -64,7 +64,7 @@ def collisions(folder: Path, *, anywhere: bool) -> set[str]:
 
 def test_words_of_a_collision_are_not_used(tmp_path: Path) -> None:
     seen = collisions(tmp_path, anywhere=False)
-    assert seen == {"weights", "hidden_list", "scratch", "logits"}
+    assert seen == {"weights", "by_row", "by_unit", "hidden_list", "scratch", "logits"}
 
 
 def test_a_used_word_would_be_seen(tmp_path: Path) -> None:

@@ -81,8 +81,6 @@ def run(
         environment={
             "COCOTB_TEST_FILTER": rf"\.({tests})$",
             "COCOTB_LOG_LEVEL": "WARNING",
-            # Else pytest takes seconds to rewrite the assertions of all that is imported.
-            "COCOTB_REWRITE_ASSERTION_FILES": "tb_core.py",
             # cocotbext-axi still calls some things by the names that they had in cocotb 1.
             "PYTHONWARNINGS": "ignore::DeprecationWarning",
         },
@@ -145,7 +143,7 @@ class LostUpdate(Window):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.memory == MEMORIES.index("UPDATE")):
-            m.d.comb += self.host.store.eq(0)
+            m.d.sync += self.host.store.eq(0)
         return m
 
 

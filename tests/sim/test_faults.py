@@ -14,6 +14,7 @@ import pytest
 from amaranth.hdl import *
 
 import hdl.backward
+import hdl.biases
 import hdl.drain
 import hdl.lane
 import hdl.loader
@@ -23,7 +24,7 @@ from golden.state import State
 from hdl.accumulate import Accumulate
 from hdl.connect import Connect
 from hdl.drain import Drain
-from hdl.gradient import Gradient, HiddenDelta, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, HiddenDelta
 from hdl.loader import Loader
 from hdl.loss import Loss
 from hdl.random_source import RandomSource
@@ -116,19 +117,17 @@ class FlooredActivation(Relu):
         return m
 
 
-class BiasShift(ShiftAmount):
+class BiasShift(BiasIncrement):
     """Biases step half as far."""
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        inner = ShiftAmount(PARAMETERS)
+        inner = BiasIncrement(PARAMETERS)
         m.submodules.inner = inner
         m.d.comb += [
-            inner.exponent.eq(self.exponent),
-            inner.layer.eq(self.layer),
+            inner.delta.eq(self.delta),
             inner.rate_shift.eq(self.rate_shift),
-            inner.bias.eq(self.bias),
-            self.amount.eq(inner.amount + self.bias),
+            self.increment.eq(inner.increment >> 1),
         ]
         return m
 
@@ -143,8 +142,9 @@ class UnroundedIncrement(Gradient):
         m.d.comb += [
             inner.delta.eq(self.delta),
             inner.amount.eq(self.amount),
-            inner.bias.eq(self.bias),
             inner.enable7.eq(self.enable7),
+            self.whole.eq(inner.whole),
+            self.carry.eq(inner.carry),
             self.increment.eq(inner.increment),
         ]
         return m
@@ -302,7 +302,7 @@ SUBCLASSED = [
     (MissingClip, hdl.lane, "update"),
     (FlooredActivation, hdl.drain, "relu"),
     (FlooredExponent, hdl.trainer, "quantize"),
-    (BiasShift, hdl.trainer, "gradient"),
+    (BiasShift, hdl.biases, "biases"),
     (UnroundedIncrement, hdl.lane, "gradient"),
     (FlooredHiddenDelta, hdl.backward, "backward"),
     (ThresholdOffByHalf, hdl.lane, "connect"),

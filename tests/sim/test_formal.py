@@ -17,7 +17,7 @@ from hdl.connect import Connect
 from hdl.drain import Drain
 from hdl.formal.bench import Bench
 from hdl.formal.proofs import NETWORKS, PROOFS
-from hdl.gradient import Gradient, HiddenDelta
+from hdl.gradient import BiasIncrement, Gradient, HiddenDelta
 from hdl.lane import Lane
 from hdl.loader import Loader
 from hdl.loss import Loss
@@ -137,7 +137,7 @@ class OnesComplement(Select):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.draw == -2):
-            m.d.comb += self.product.eq(~(self.x << 1))
+            m.d.sync += self.product.eq(~(self.x << 1))
         return m
 
 
@@ -166,13 +166,23 @@ class FlooredHiddenDelta(HiddenDelta):
         return m
 
 
-class UnroundedBias(Gradient):
+class UnroundedIncrement(Gradient):
+    """The largest random number does not carry."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.enable7 & self.random.all()):
+            m.d.sync += self.carry.eq(0)
+        return m
+
+
+class UnroundedBias(BiasIncrement):
     """The increment of a bias does not round."""
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        with m.If(self.enable7 & self.bias & (self.increment == 0)):
-            m.d.sync += self.increment.eq(0)
+        with m.If(self.rate_shift == PARAMETERS.max_rate_shift):
+            m.d.comb += self.increment.eq(self.delta >> self.rate_shift >> PARAMETERS.bias_shift)
         return m
 
 
@@ -338,7 +348,7 @@ class UncheckedWord(Window):
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        m.d.comb += self.misfit.eq(0)
+        m.d.sync += self.misfit.eq(0)
         return m
 
 
@@ -351,7 +361,8 @@ FAULTS = [
     ("relu", "hdl.formal.rounding.Relu", UnsaturatedActivation),
     ("hidden-delta", "hdl.formal.rounding.HiddenDelta", FlooredHiddenDelta),
     ("quantize", "hdl.formal.quantize.Quantize", FlooredExponent),
-    ("gradient", "hdl.formal.gradient.Gradient", UnroundedBias),
+    ("gradient", "hdl.formal.gradient.Gradient", UnroundedIncrement),
+    ("bias-increment", "hdl.formal.gradient.BiasIncrement", UnroundedBias),
     ("update-weight", "hdl.formal.rounding.UpdateWeight", MissingClip),
     ("update-bias", "hdl.formal.rounding.UpdateBias", AsymmetricClip),
     ("write-back", "hdl.lane.UpdateWeight", MissingClip),
