@@ -1,0 +1,237 @@
+"""Packets for the core and what they mean, as ``docs/packets.md`` has it; random ones, too."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from golden.clocked import Transfers
+from golden.formats import unsigned_bits
+from golden.layout import Layout
+from golden.parameters import Parameters
+from golden.state import State
+from sim.packets import dense_packets, sparse_packets
+
+#: Faults of a malformed packet.
+FAULTS = ("cut", "header", "long", "keep", "number", "order", "hole", "label")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What registers say of a sample: MODE and RATE; ``rule`` is its number."""
+
+    train: int = 1
+    logits: int = 0
+    rule: int = 0
+    draws: int = 1
+    shift: int = 0
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet.
+
+    Attributes:
+        beats: A row of bytes for each: data, TKEEP in two bytes, TLAST.
+        pixels: Pixels of each transfer to the trainer.
+        first: Number of the first of them.
+        label: As far as a class has bits.
+        known: Whether it is the label of a class.
+        malformed: Whether it has a fault.
+    """
+
+    beats: npt.NDArray[np.uint8]
+    pixels: Sequence[Sequence[int]]
+    first: Sequence[int]
+    label: int
+    known: bool
+    malformed: bool
+
+    def image(self, parameters: Parameters) -> list[int]:
+        """Return every pixel."""
+        image = [0] * (parameters.layers[0] + parameters.pixels_per_beat)
+        for first, pixels in zip(self.first, self.pixels, strict=True):
+            for number, pixel in enumerate(pixels, first):
+                image[number] = pixel or image[number]
+        return image[: parameters.layers[0]]
+
+    def transfers(self, settings: Settings) -> Transfers:
+        """Return what the trainer gets of it."""
+        count = len(self.first)
+        last = np.zeros(count, np.int64)
+        last[-1] = 1
+
+        def each(value: int) -> npt.NDArray[np.int64]:
+            return np.full(count, value, np.int64)
+
+        return Transfers(
+            pixels=np.array(self.pixels, np.int64),
+            first=np.array(self.first, np.int64),
+            last=last,
+            label=each(self.label),
+            train=each(settings.train if self.known else 0),
+            shift=each(settings.shift),
+            rule=each(settings.rule),
+            extra_draws=each(settings.draws - 1),
+        )
+
+
+@dataclass
+class _Bytes:
+    """A packet in the making: bytes, those that count, and whether it is sparse."""
+
+    content: bytearray
+    sparse: bool
+    dropped: set[int] = field(default_factory=set)
+
+
+def packet(
+    parameters: Parameters, image: Sequence[int], label: int, *, sparse: bool, fault: str = ""
+) -> Packet:
+    """Return the packet of an image.
+
+    Args:
+        parameters: The configuration.
+        image: All pixels.
+        label: Of a class, or not.
+        sparse: Which format.
+        fault: One of :data:`FAULTS`, or none; where there is no room for it, none.
+    """
+    form = sparse_packets if sparse else dense_packets
+    content = bytearray(form([image], [label], parameters.bus_bits)[0].tobytes())
+    raw = _Bytes(content, sparse)
+    _spoil(parameters, raw, fault)
+    return _read(parameters, raw)
+
+
+def _spoil(p: Parameters, raw: _Bytes, fault: str) -> None:
+    size, content = p.bus_bits // 8, raw.content
+    entries = list(range(size, len(content) - 3, 4)) if raw.sparse else []
+    if fault == "cut":
+        # In the middle of an entry, or before the last pixel.
+        del content[-2 if raw.sparse and entries else max(size, len(content) - size) :]
+    elif fault == "header":
+        del content[size:]
+    elif fault == "long":
+        content += bytes(-len(content) % size) + bytes(range(1, 2 * size + 1))
+    elif fault == "keep":
+        raw.dropped |= {entries[0] + 1} if entries else {size, len(content) - 1}
+    elif fault == "label":
+        content[:2] = (p.layers[-1] + 0x1230).to_bytes(2, "little")
+    elif fault == "hole" and len(entries) > 1:
+        raw.dropped |= set(range(entries[0], entries[0] + 4))
+    elif fault == "number" and entries:
+        content[entries[-1] : entries[-1] + 2] = p.layers[0].to_bytes(2, "little")
+    elif fault == "order" and len(entries) > 1:
+        first, second = entries[:2]
+        content[second : second + 2] = content[first : first + 2]
+
+
+def _read(p: Parameters, raw: _Bytes) -> Packet:
+    size, width, inputs = p.bus_bits // 8, p.pixels_per_beat, p.layers[0]
+    content, mask = bytes(raw.content), p.activation_max
+    padded = content + bytes(-len(content) % size)
+    keep = [at < len(content) and at not in raw.dropped for at in range(len(padded))]
+    beats = np.zeros((len(padded) // size, size + 3), np.uint8)
+    beats[:, :size] = np.frombuffer(padded, np.uint8).reshape(-1, size)
+    for row in range(len(beats)):
+        kept = sum(flag << i for i, flag in enumerate(keep[row * size : (row + 1) * size]))
+        beats[row, size : size + 2] = kept & 255, kept >> 8
+    beats[-1, size + 2] = 1
+
+    pixels: list[list[int]] = []
+    first: list[int] = []
+    malformed = False
+    position = 0
+    for at in range(size, len(padded), size):
+        if raw.sparse:
+            # An entry that counts for nothing is a pixel of 0; the beat ends with its last one.
+            last = max((i for i in range(0, size, 4) if any(keep[at + i : at + i + 4])), default=0)
+            for entry in range(at, at + last + 1, 4):
+                number = int.from_bytes(padded[entry : entry + 2], "little")
+                whole = all(keep[entry : entry + 4])
+                listed = whole and position <= number < inputs
+                malformed |= any(keep[entry : entry + 4]) and not listed
+                value = padded[entry + 2] & mask if listed else 0
+                pixels.append([value] + [0] * (width - 1))
+                first.append(number % inputs)
+                position = number + 1 if listed else position
+        elif position < inputs:
+            own = range(at, at + width)
+            pixels.append([padded[i] & mask if keep[i] else 0 for i in own])
+            # Bytes behind the last pixel are ignored.
+            pixels[-1] = [v if position + i < inputs else 0 for i, v in enumerate(pixels[-1])]
+            malformed |= not all(keep[i] for i in own if position + i - at < inputs)
+            first.append(position)
+            position += width
+        else:
+            malformed = True
+    malformed |= not raw.sparse and position < inputs
+    if not pixels:
+        pixels, first = [[0] * width], [0]
+    label = int.from_bytes(content[:2], "little")
+    known = label < p.layers[-1]
+    bits = unsigned_bits(p.layers[-1] - 1)
+    return Packet(
+        beats, pixels, first, label & ((1 << bits) - 1), known, bool(malformed) or not known
+    )
+
+
+def random_packet(parameters: Parameters, rng: random.Random, fault: str = "") -> Packet:
+    """Return a packet of a random image, blank and full ones among them."""
+    live = rng.choice((0.0, 0.2, 0.6, 1.0))
+    largest = rng.choice((1, parameters.activation_max, parameters.activation_max))
+    image = [
+        rng.randint(1, largest) if rng.random() < live else 0 for _ in range(parameters.layers[0])
+    ]
+    label = rng.randrange(parameters.layers[-1])
+    return packet(parameters, image, label, sparse=rng.random() < 0.5, fault=fault)
+
+
+def largest_state(parameters: Parameters) -> State:
+    """Return a state of the largest weights and biases; those of every other class are negative."""
+    p, layout = parameters, Layout.of(parameters)
+    state = State.initial(p)
+    for layer, units in enumerate(p.layers[1:]):
+        for unit in range(units):
+            block, lane = divmod(unit, p.lanes)
+            sign = -1 if layer == p.depth - 1 and unit % 2 else 1
+            row = layout.row_base[layer] + block * p.layers[layer]
+            state.weights[row : row + p.layers[layer], lane] = sign * p.weight_max
+            state.biases[layout.block_base[layer] + block, lane] = sign * p.bias_max
+    return state
+
+
+def random_state(parameters: Parameters, rng: random.Random, *, powers: bool = False) -> State:
+    """Return a state in which weights and biases of every size occur, the largest too.
+
+    With ``powers``, the weights of a unit are 0 or one power of two, with any sign, and biases are
+    at the edge: sums of few bits.
+    """
+    p, layout = parameters, Layout.of(parameters)
+    seeds = {name: rng.randrange(2**63) for name in ("draw_seed", "update_seed", "dropout_seed")}
+    state = State.initial(p.replace(**seeds))
+
+    def word(largest: int) -> int:
+        bound = max(1, rng.choice((largest, largest >> rng.randint(1, 8))))
+        # Powers of two, and three times those, lie where draws are rounded.
+        tie = min(largest, rng.choice((1, 3)) << rng.randrange(largest.bit_length()))
+        return rng.choice((bound, -bound, tie, -tie, rng.randint(-bound, bound)))
+
+    def power() -> int:
+        return 1 << rng.randrange(p.weight_max.bit_length())
+
+    for layer, units in enumerate(p.layers[1:]):
+        for block in range(layout.blocks[layer]):
+            # Padding lanes hold 0.
+            for lane in range(min(p.lanes, units - block * p.lanes)):
+                row = layout.row_base[layer] + block * p.layers[layer]
+                size = power()
+                for each in range(row, row + p.layers[layer]):
+                    few = rng.choice((0, size, -size))
+                    state.weights[each, lane] = few if powers else word(p.weight_max)
+                bias = rng.choice((0, 1, -1)) * p.bias_max if powers else word(p.bias_max)
+                state.biases[layout.block_base[layer] + block, lane] = bias
+    return state
