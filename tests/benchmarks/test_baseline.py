@@ -1,0 +1,79 @@
+"""The trainer with multipliers learns what the golden model without connect and quantizer does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import *
+
+from benchmarks.baseline import trainer as baseline
+from golden import Parameters
+from golden.clocked import transfers
+from golden.layout import Layout
+from golden.oracle import Oracle
+from golden.packing import Packing
+from golden.state import State
+from sim.data import load
+from sim.harness import Recording, Trainer, library
+from sim.lockstep import payloads_of
+
+PARAMETERS = baseline.with_multipliers(
+    Parameters.named("digits").replace(layers=(64, 21, 10), lanes=8)
+)
+SAMPLES = 60
+
+
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels and labels; a blank image leaves a list without an entry."""
+    dataset = load(PARAMETERS, None)
+    pixels = dataset.train_pixels[:SAMPLES].copy()
+    pixels[[0, 7]] = 0
+    return pixels, dataset.train_labels[:SAMPLES]
+
+
+def train(cache: Path) -> Recording:
+    """Train the gateware, and return its memories."""
+    p = PARAMETERS
+    generated = baseline.generate_baseline(p, State.initial(p), probed=True)
+    trainer = Trainer(p, library(p, generated, cache))
+    try:
+        trainer.offer(payloads_of(p, transfers(p, *images(), 1, 0)), SAMPLES)
+        assert trainer.run_free(1_000_000) < 1_000_000
+        return trainer.record(trainer.recording(100), np.zeros(0, np.uint8), 3)
+    finally:
+        trainer.close()
+
+
+def differences(recording: Recording) -> int:
+    """Return how many rows of weights and biases are not the golden model's."""
+    p, layout = PARAMETERS, Layout.of(PARAMETERS)
+    oracle = Oracle(p)
+    for pixels, label in zip(*images(), strict=True):
+        oracle.sample(pixels.tolist(), int(label), train=True)
+    count = 0
+    for words, bits, rows, got in (
+        (oracle.weights, p.weight_bits, layout.rows, recording.weights),
+        (oracle.biases, p.bias_bits, layout.block_rows, recording.biases),
+    ):
+        want = Packing([bits] * p.lanes).pack(np.array(words, np.int64))
+        count += int((want != got[:rows]).any(axis=1).sum())
+    return count
+
+
+def test_it_learns_what_the_golden_model_learns(tmp_path: Path) -> None:
+    assert differences(train(tmp_path)) == 0
+
+
+class NoBias(baseline.MultiplierLane):
+    """An empty list forgets the bias."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.accumulate6 & self.first6):
+            m.d.sync += self.accumulator.eq(0)
+        return m
+
+
+def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baseline.MultiplierTrainer, "lane_type", NoBias)
+    assert differences(train(tmp_path)) > 0
