@@ -308,8 +308,18 @@ class _IdleWatch:
         self._clock += len(words)
 
 
-class _Checker(threading.Thread):
+class Checker(threading.Thread):
     """The golden models, and the comparison of what comes through the pipe.
+
+    Args:
+        parameters: The configuration.
+        state: Where gateware and models start.
+        stimulus: The samples.
+        stream: The same as transfers of the stream ``samples``.
+        pipe: File descriptor to read frames from (:mod:`sim.testbench`); closed at the end.
+        stalls: Probability of stalls; other than 0, the models learn of transfers as they happen.
+        replay: As in :func:`lockstep`.
+        folder: Receives the waveform file of a divergence.
 
     Attributes:
         failure: What went wrong, for the main thread to raise.
@@ -644,7 +654,7 @@ def lockstep(
     reading, writing = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    checker = _Checker(
+    checker = Checker(
         parameters, state, stimulus, stream, reading, stalls=stalls, replay=replay, folder=folder
     )
     checker.start()

@@ -9,6 +9,7 @@ Verilator's own makefile carries settings of the machine that it was built on. I
 C++ sources that ``--make json`` lists are compiled here.
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -208,17 +209,25 @@ def publish(cache: Path, name: str, recipe: object, build: Callable[[Path], None
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
-    try:
-        build(unfinished)
+    lock = cache / f".{name}-{digest}.lock"
+    with lock.open("w") as held:
+        # Of several processes that want the same one, one builds it on all processors.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if folder.is_dir():
+            return folder
+        unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
         try:
-            unfinished.rename(folder)
-        except OSError:
-            # Another process was faster; its folder is complete and equal to ours.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            build(unfinished)
+            try:
+                unfinished.rename(folder)
+            except OSError:
+                # Behind a build that failed, two go on at once: one that waited, one that came.
+                # The folder of the other one is complete and equal to ours.
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            lock.unlink(missing_ok=True)
     return folder
 
 
@@ -592,6 +601,8 @@ def _testbench_environment(
     environment["TOPLEVEL_LANG"] = "verilog"
     environment["COCOTB_TEST_MODULES"] = module
     environment["COCOTB_RESULTS_FILE"] = str(results)
+    # Else pytest takes a second to rewrite the assertions of all that the testbench imports.
+    environment["COCOTB_REWRITE_ASSERTION_FILES"] = f"{module}.py"
     if simulator == "verilator":
         environment["COCOTB_TRUST_INERTIAL_WRITES"] = "1"
     return environment

@@ -101,7 +101,8 @@ class Job:
         return cls(**fields, memories=memories)
 
 
-def _send(pipe: int, kind: bytes, content: bytes) -> None:
+def send_frame(pipe: int, kind: bytes, content: bytes) -> None:
+    """Write a frame to the pipe."""
     for part in (FRAME.pack(kind, len(content)), content):
         view = memoryview(part)
         while view:
@@ -183,7 +184,7 @@ async def lockstep(dut: Any) -> None:
             if stall and ready == (stalls.random() < stall):
                 ready = not ready
                 predictions_ready.value = int(ready)
-        _send(job.pipe, b"R", bytes(valids) + bytes(readies) + "".join(rows).encode())
+        send_frame(job.pipe, b"R", bytes(valids) + bytes(readies) + "".join(rows).encode())
         if clock > job.limit:
             raise TimeoutError(
                 f"not idle after {clock} clocks, {position} of {transfers} transfers taken"
@@ -193,9 +194,9 @@ async def lockstep(dut: Any) -> None:
 
     for memory in job.memories:
         text = _by_path(dut, memory) if memory.path else await _by_host(dut, memory, job.steady)
-        _send(job.pipe, b"M", text.encode())
+        send_frame(job.pipe, b"M", text.encode())
     end = {"clocks": idle_since, "predictions": predictions}
-    _send(job.pipe, b"E", json.dumps(end).encode())
+    send_frame(job.pipe, b"E", json.dumps(end).encode())
 
 
 def _by_path(dut: Any, job: MemoryJob) -> str:

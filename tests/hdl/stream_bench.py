@@ -4,6 +4,7 @@ Networks for a bus of 32, 64 and 128 bits are side by side in one design, so tha
 compiles once. What packets mean is told here once more, from ``docs/packets.md``.
 """
 
+import functools
 import json
 import random
 from collections.abc import Mapping
@@ -315,6 +316,15 @@ class StreamBench(wiring.Component):
         return m
 
 
+@functools.cache
+def _verilog(networks: tuple[str, ...], units: tuple[type, ...]) -> str:
+    """Return the bench as Verilog; ``units`` are what :class:`StreamBench` takes for its streams.
+
+    A test that plants a fault puts another unit there.
+    """
+    return convert(StreamBench({name: NETWORKS[name] for name in networks}), TOP)
+
+
 def run(
     simulator: str,
     packets: Mapping[str, list[Packet]],
@@ -343,12 +353,15 @@ def run(
         layout = Layout.of(NETWORKS[name])
         job["networks"][name] = {
             "packets": [(p.content.hex(), p.keep, p.train, p.shift) for p in each],
-            "memories": {"weights": layout.rows, "biases": layout.block_rows},
+            "memories": {
+                "weights": ("weights", layout.rows),
+                "biases": ("biases.by_row", layout.block_rows),
+            },
         }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    networks = {name: NETWORKS[name] for name in packets}
-    verilog = convert(StreamBench(networks), TOP)
-    build = compile_design(simulator, verilog, TOP, public_memories=("weights", "biases"))
+    units = (hdl.sample_stream.SampleStream, hdl.prediction_stream.PredictionStream)
+    verilog = _verilog(tuple(packets), units)
+    build = compile_design(simulator, verilog, TOP, public_memories=("weights", "by_row"))
     run_testbench(
         simulator,
         build,
@@ -357,8 +370,6 @@ def run(
         folder=folder,
         environment={
             "COCOTB_LOG_LEVEL": "WARNING",
-            # Else pytest takes seconds to rewrite the assertions of all that is imported.
-            "COCOTB_REWRITE_ASSERTION_FILES": "tb_streams.py",
             # cocotbext-axi still calls some things by the names that they had in cocotb 1.
             "PYTHONWARNINGS": "ignore::DeprecationWarning",
         },

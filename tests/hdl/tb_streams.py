@@ -6,6 +6,7 @@ It judges nothing but whether it comes to an end; ``stream_bench.py`` writes the
 import itertools
 import json
 import random
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,8 @@ class Network:
     def dump(self) -> dict[str, list[Any]]:
         """Return what was seen, and the memories."""
         trainer = self._port("trainer")
-        for name, words in self._job["memories"].items():
-            memory = getattr(trainer, name)
+        for name, (path, words) in self._job["memories"].items():
+            memory = reduce(getattr, path.split("."), trainer)
             self.seen[name] = [str(memory[word].value) for word in range(words)]
         return self.seen
 

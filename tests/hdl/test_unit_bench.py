@@ -7,20 +7,20 @@ import pytest
 from sim.simulators import SimulationFailed
 from tests.hdl.unit_bench import Vectors, bench, check
 
-UNIT = "ternary_update_weight"
+UNIT = "ternary_update_bias"
 
 
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
         ({}, "no vectors"),
-        ({UNIT: Vectors({"weight": [], "increment": []}, {"new_weight": []})}, r"\[0\] clocks"),
+        ({UNIT: Vectors({"bias": [], "increment": []}, {"new_bias": []})}, r"\[0\] clocks"),
         (
-            {UNIT: Vectors({"weight": [1], "increment": [1, 2]}, {"new_weight": [2]})},
+            {UNIT: Vectors({"bias": [1], "increment": [1, 2]}, {"new_bias": [2]})},
             r"\[1, 2\] clocks",
         ),
-        ({UNIT: Vectors({"weight": [1]}, {"new_weight": [2]})}, "has the ports .*increment"),
-        ({UNIT: Vectors({"weight": [1], "increment": [1]}, {})}, "has the ports .*new_weight"),
+        ({UNIT: Vectors({"bias": [1]}, {"new_bias": [2]})}, "has the ports .*increment"),
+        ({UNIT: Vectors({"bias": [1], "increment": [1]}, {})}, "has the ports .*new_bias"),
     ],
 )
 def test_bad_vectors(vectors: dict[str, Vectors], message: str, tmp_path: Path) -> None:
@@ -29,10 +29,10 @@ def test_bad_vectors(vectors: dict[str, Vectors], message: str, tmp_path: Path) 
 
 
 def test_wrong_expectation_is_told(tmp_path: Path) -> None:
-    vectors = Vectors({"weight": [1, -127], "increment": [1, -3]}, {"new_weight": [2, -126]})
+    vectors = Vectors({"bias": [1, -127], "increment": [1, -3]}, {"new_bias": [2, -126]})
     message = (
-        r"ternary_update_weight, clock 1:\s+new_weight: expected -126, got -127\s+"
-        r"inputs of clock 1: weight=-127 increment=-3\s+inputs of clock 0: weight=1 increment=1\s"
+        r"ternary_update_bias, clock 1:\s+new_bias: expected -126, got -130\s+"
+        r"inputs of clock 1: bias=-127 increment=-3\s+inputs of clock 0: bias=1 increment=1\s"
     )
     with pytest.raises(SimulationFailed, match=message):
         check("icarus", bench(), {UNIT: vectors}, tmp_path)

@@ -20,7 +20,7 @@ from golden.random_source import seeded_states
 from hdl.accumulate import Accumulate, Select
 from hdl.booth import Booth
 from hdl.connect import Connect
-from hdl.gradient import Gradient, HiddenDelta, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, HiddenDelta, ShiftAmount
 from hdl.loss import Loss
 from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
@@ -128,9 +128,7 @@ class Increment(wiring.Component):
         super().__init__(
             {
                 **{name: members[0][name] for name in ("exponent", "layer", "rate_shift")},
-                "bias6": In(1),
                 **{name: members[1][name] for name in ("delta", "random", "enable7", "increment")},
-                "bias7": In(1),
             }
         )
 
@@ -141,11 +139,9 @@ class Increment(wiring.Component):
             shift_amount.exponent.eq(self.exponent),
             shift_amount.layer.eq(self.layer),
             shift_amount.rate_shift.eq(self.rate_shift),
-            shift_amount.bias.eq(self.bias6),
             gradient.amount.eq(shift_amount.amount),
             gradient.delta.eq(self.delta),
             gradient.random.eq(self.random),
-            gradient.bias.eq(self.bias7),
             gradient.enable7.eq(self.enable7),
             self.increment.eq(gradient.increment),
         ]
@@ -172,6 +168,7 @@ def all_units() -> dict[str, wiring.Component]:
             f"{name}_loss": Loss(p),
             f"{name}_quantize": Quantize(p),
             f"{name}_increment": Increment(ShiftAmount(p), Gradient(p)),
+            f"{name}_bias_increment": BiasIncrement(p),
             f"{name}_update_weight": UpdateWeight(p),
             f"{name}_update_bias": UpdateBias(p),
         }

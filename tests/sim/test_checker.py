@@ -188,7 +188,7 @@ def test_nothing_compared_is_a_failure(tmp_path: Path, monkeypatch: pytest.Monke
     def check(checker: object, pipe: object) -> tuple[object, ...]:
         return (0, 0, None, None)
 
-    monkeypatch.setattr(lockstep_module._Checker, "_check", check)
+    monkeypatch.setattr(lockstep_module.Checker, "_check", check)
     monkeypatch.setattr(lockstep_module, "run_testbench", lambda *arguments, **options: 1)
     with pytest.raises(SimulationFailed, match="nothing was compared"):
         run(tmp_path)

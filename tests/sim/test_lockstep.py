@@ -132,7 +132,7 @@ def test_unknown_rules_count_as_sampled(
     assert result.state == State.initial(parameters)
 
 
-@pytest.mark.parametrize(("simulator", "samples"), [("icarus", 50), ("verilator", 200)])
+@pytest.mark.parametrize(("simulator", "samples"), [("icarus", 12), ("verilator", 200)])
 def test_digits(simulator: str, samples: int, tmp_path: Path) -> None:
     """The first samples of the main job end where the functional model ends."""
     parameters = Parameters.named("digits")

@@ -24,6 +24,7 @@ from sim.simulators import (
     find_compiler,
     find_icarus,
     find_verilator,
+    publish,
     run_testbench,
 )
 
@@ -179,6 +180,24 @@ def test_published_by_several_at_once(tmp_path: Path) -> None:
         folders = {job.result() for job in jobs}
     assert len(folders) == 1
     assert list(tmp_path.iterdir()) == list(folders)
+
+
+def test_built_once_by_several_at_once(tmp_path: Path) -> None:
+    """The others wait for the one that builds; when it fails, the next one builds."""
+    builds = []
+
+    def build(folder: Path) -> None:
+        builds.append(folder)
+        time.sleep(0.2)
+        if len(builds) == 1:
+            raise SimulatorError("the first one fails")
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(publish, tmp_path, "design", [], build) for _ in range(4)]
+        failures = [job.exception() for job in jobs]
+    assert [type(each) for each in failures if each] == [SimulatorError]
+    assert len(builds) == 2
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
