@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -27,6 +28,13 @@ _CLOCKS_HELP = (
     f"{_MNIST_HELP} The clocks of an epoch of it give the samples per second. Without it these are "
     "the UCI digits, or UNMEASURED where they do not fit the network."
 )
+
+#: By command; the others have ``_DATA_HELP``.
+_DATA_HELPS = {
+    "generate": _VECTORS_HELP,
+    "synth": _CLOCKS_HELP,
+    "build-ulx3s": _CLOCKS_HELP.replace("The clocks", "The clocks and bytes"),
+}
 
 #: The configuration if neither --config nor a checkpoint says which.
 _DEFAULT_CONFIG = "digits"
@@ -88,7 +96,7 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 "--data",
                 type=click.Path(path_type=Path),
                 metavar="FOLDER",
-                help={"generate": _VECTORS_HELP, "synth": _CLOCKS_HELP}.get(command, _DATA_HELP),
+                help=_DATA_HELPS.get(command, _DATA_HELP),
             ),
         ]
         if command == "prove":
@@ -114,6 +122,23 @@ def _examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
+_rule_option = click.option(
+    "--rule",
+    type=click.Choice(["sampled", "thresholded", "exact"]),
+    default="sampled",
+    show_default=True,
+    help="How it predicts them; exact is for a core with wider accumulators.",
+)
+
+_draws_option = click.option(
+    "--draws",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Draws of the weights whose logits the rule sampled adds up.",
+)
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_examples(
@@ -125,6 +150,9 @@ def _examples(*lines: str) -> str:
         "nomul prove                    that nothing in it multiplies, as a report",
         "nomul synth                    its area and clock in an FPGA",
         "nomul formal                   proofs of the units' contracts",
+        "nomul audit                    ranges of registers and sums: proved, observed",
+        "nomul build ulx3s              a bitstream for a board, nomul board to train on it",
+        "nomul mutate                   how many planted faults the lockstep finds",
         "nomul experiment compare A B   runs of nomul train side by side",
     ),
 )
@@ -188,20 +216,8 @@ def cli() -> None:
     metavar="N",
     help="Then let the gateware predict the first N test samples, in lockstep too.",
 )
-@click.option(
-    "--rule",
-    type=click.Choice(["sampled", "thresholded", "exact"]),
-    default="sampled",
-    show_default=True,
-    help="How it predicts them; exact builds wider accumulators.",
-)
-@click.option(
-    "--draws",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Draws of the weights whose logits the rule sampled adds up.",
-)
+@_rule_option
+@_draws_option
 @click.option(
     "--epochs",
     type=click.IntRange(min=0),
@@ -435,6 +451,129 @@ def synth(setup: Any, speed: str, **options: Any) -> None:
     _command("synth").synth(setup, speed=int(speed), **options)
 
 
+@cli.group()
+def build() -> None:
+    """Build a bitstream for a board."""
+
+
+@build.command(
+    epilog=_examples(
+        "nomul build ulx3s",
+        "nomul build ulx3s --config mnist-small --data mnist --frequency 40 --seeds 5",
+        "nomul build ulx3s --state nomul-out/train-digits/checkpoint.npz --baud 2000000",
+    )
+)
+@_shared_options("build-ulx3s")
+@click.option(
+    "--lanes",
+    type=click.IntRange(min=1),
+    help="Lanes of the trainer.  [default: the configuration's]",
+)
+@click.option(
+    "--frequency",
+    type=click.FloatRange(min=0, min_open=True),
+    default=50.0,
+    show_default=True,
+    metavar="MHZ",
+    help="Clock of the core; the PLL makes the fastest one that is not above.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Seeds of the placer that are tried, one after the other, until the clock is met.",
+)
+@click.option(
+    "--baud",
+    type=click.IntRange(min=1),
+    default=1_000_000,
+    show_default=True,
+    help="Bits a second of the serial line.",
+)
+def ulx3s(setup: Any, lanes: int | None, **options: Any) -> None:
+    """Build the core for a ULX3S with an ECP5-85F, behind its USB serial port.
+
+    Writes the bitstream, its Verilog and constraints, the Python driver, and a report of what was
+    measured. Fails unless timing is met. No board was at hand to try it on: the design is compared
+    with the golden model in simulation, but for the clock generator (docs/board.md).
+
+    The memories start at the state: the seeded one, or one that was trained before.
+    """
+    if lanes is not None:
+        setup = replace(setup, parameters=setup.parameters.replace(lanes=lanes))
+    _command("build").build_ulx3s(setup, **options)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul board --port /dev/ttyUSB0",
+        "nomul board --port /dev/ttyUSB0 --samples 10000 --evaluate 360 --draws 8",
+        "nomul board --port COM3 --build mnist-build --data mnist --state run/checkpoint.npz",
+    )
+)
+@click.option("--port", required=True, help="Serial port of the board, such as /dev/ttyUSB0.")
+@click.option(
+    "--build",
+    "build_folder",
+    type=click.Path(path_type=Path),
+    default=Path("nomul-out") / "build-ulx3s-digits",
+    show_default=True,
+    metavar="DIR",
+    help="Folder of nomul build, whose bitstream is loaded.",
+)
+@click.option(
+    "--baud", type=click.IntRange(min=1), help="Bits a second.  [default: those of the build]"
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    help="Samples to train on, epoch after epoch. Default: one epoch.",
+)
+@click.option(
+    "--first-sample",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the first of them, counted from 0 over all epochs; with --state, to go on.",
+)
+@click.option(
+    "--evaluate",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="N",
+    help="Then let the board predict the first N test samples.",
+)
+@_rule_option
+@_draws_option
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Start from the state of a checkpoint instead of the seeded one.",
+)
+@click.option("--data", type=click.Path(path_type=Path), metavar="FOLDER", help=_DATA_HELP)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("nomul-out") / "board",
+    show_default=True,
+    metavar="DIR",
+    help="Folder to write; an earlier output of this command there is replaced.",
+)
+def board(port: str, baud: int | None, build_folder: Path, output: Path, **options: Any) -> None:
+    """Train on a board, and compare it with the golden model.
+
+    Loads all state over the serial port, trains, evaluates, reads the counters and dumps all state
+    into a checkpoint. Every prediction and every bit of the state must be the golden model's. Needs
+    pyserial: pip install 'nomul[board]'.
+    """
+    if options["draws"] > 1 and options["rule"] != "sampled":
+        raise click.UsageError(f"--draws is for --rule sampled, not {options['rule']}")
+    _command("board").board(port, baud, build_folder, output, **options)
+
+
 @cli.command(
     epilog=_examples(
         "nomul count",
@@ -461,6 +600,32 @@ def count(setup: Any, samples: int) -> None:
     paper's own, counted as a floating-point step executes.
     """
     _command("count").count_operations(setup, samples=samples)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul audit",
+        "nomul audit --config mnist-small --data mnist",
+        "nomul audit --state nomul-out/train-net/checkpoint.npz --epochs 3",
+    )
+)
+@_shared_options("audit")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Training samples, epoch after epoch. Default: an epoch.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="The same in epochs.")
+def audit(setup: Any, samples: int | None, epochs: int | None) -> None:
+    """Compare what registers and sums can hold with what they hold while a network trains.
+
+    Trains with the clocked golden model, looks at every register on every clock and at the sums
+    before each shift and clip, and says how many bits were never used, and how often something
+    saturated.
+
+    Writes audit.json and audit.md; exits with 1 if a value was outside of its proved range.
+    """
+    _command("audit").audit_ranges(setup, samples=samples, epochs=epochs)
 
 
 @cli.command(
@@ -560,6 +725,61 @@ def formal(
         if name not in names:
             raise click.UsageError(f"no proof {name!r}; there are {', '.join(names)}")
     command.formal(loaded or NETWORKS, output, only=only, **options)
+
+
+@cli.command(
+    epilog=_examples(
+        "nomul mutate",
+        "nomul mutate --budget 100 --seed 3",
+        "nomul mutate --config net.toml --jobs 2",
+    )
+)
+@click.option(
+    "--config",
+    metavar="NAME|FILE.toml",
+    help="A shipped configuration or a file; small ones are quick. Default: a network of four "
+    "lanes that has all that gateware may have built in.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1, max=20_000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Mutants.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Of the choice of mutants, and of samples, states and pauses.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count(),
+    show_default="processors",
+    help="Mutants at a time.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to write; an earlier output of this command there is replaced. "
+    "Default: ./nomul-out/mutate, or mutate-NAME after the configuration.",
+)
+def mutate(config: str | None, output: Path | None, **options: Any) -> None:
+    """Plant faults by the hundred in the core's netlist: how many are found?
+
+    Each mutant runs in the Verilated core, against the golden models. Those that survive are looked
+    at by a solver, which finds many that change nothing. Needs Yosys and z3:
+    pip install 'nomul[synth]'.
+    """
+    parameters = None if config is None else Parameters.load(config)
+    name = "mutate" if config is None else f"mutate-{Path(config).stem}"
+    output = output or Path("nomul-out") / name
+    _command("mutate").mutate(config, output, parameters=parameters, **options)
 
 
 @cli.group()

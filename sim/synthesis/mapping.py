@@ -30,7 +30,12 @@ class Netlist:
 
 
 def synthesize(
-    generated: Generated, family: str, *, wrapped: bool = False, cache: Path | None = None
+    generated: Generated,
+    family: str,
+    *,
+    wrapped: bool = False,
+    options: str = "",
+    cache: Path | None = None,
 ) -> Netlist:
     """Map a module to a family, or find that done already.
 
@@ -38,6 +43,7 @@ def synthesize(
         generated: The module.
         family: One of :data:`sim.synthesis.families.FAMILIES`.
         wrapped: Put it into the wrapper (:mod:`sim.synthesis.wrapper`), and keep the netlist.
+        options: More options of the family's synthesis command.
         cache: Folder that keeps the results; default :func:`sim.simulators.cache_folder`.
 
     Raises:
@@ -46,8 +52,21 @@ def synthesize(
     design, top = generated.verilog, generated.top
     if wrapped:
         design, top = f"{design}\n{wrap(generated)}", WRAPPER_TOP
-    options = f" -json {NETLIST}" if wrapped else ""
-    folder = mapped(design, top, family, f"tee -q -o {STATISTICS} stat -json", options, cache)
+    return synthesize_text(design, top, family, keep=wrapped, options=options, cache=cache)
+
+
+def synthesize_text(
+    verilog: str,
+    top: str,
+    family: str,
+    *,
+    keep: bool = True,
+    options: str = "",
+    cache: Path | None = None,
+) -> Netlist:
+    """Map a design given as text, as :func:`synthesize` does; ``keep`` the netlist."""
+    options += f" -json {NETLIST}" if keep else ""
+    folder = mapped(verilog, top, family, f"tee -q -o {STATISTICS} stat -json", options, cache)
     modules = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))["modules"]
     cells = modules[f"\\{top}"]["num_cells_by_type"]
     return Netlist(folder, cells, FAMILIES[family].count(cells))
@@ -69,8 +88,9 @@ def mapped(
     Raises:
         SynthesisError: If Yosys is missing or fails.
     """
-    command = f"{FAMILIES[family].command} -top {top}{options}"
-    script = f"read_verilog {DESIGN}\n{command}\n{then}\n"
+    chosen = FAMILIES[family]
+    command = f"{chosen.command} -top {top}{options}"
+    script = f"{chosen.goal}\nread_verilog {DESIGN}\n{command}\n{then}\n"
 
     def build(folder: Path) -> None:
         (folder / DESIGN).write_text(verilog, encoding="utf-8")

