@@ -9,22 +9,19 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks.options import data_option, output_option
 from golden.network import Network
 from golden.parameters import Parameters
 from sim.clocks import count_clocks
 from sim.commands.cosim import dense_equivalent
 from sim.data import DataError, Dataset, load
+from sim.markdown import RIGHT, table
 from sim.output import output_folder
 
 
 @click.command()
 @click.option("--config", default="mnist-small", show_default=True, metavar="NAME")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder with the four MNIST files; not needed for 64 inputs, which take the UCI digits.",
-)
+@data_option
 @click.option(
     "--lanes", default="16,64,128,256", show_default=True, metavar="A,B,..", help="Lanes to try."
 )
@@ -35,14 +32,7 @@ from sim.output import output_folder
     metavar="N",
     help="Count in the epoch that follows N epochs of training with the golden model.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("nomul-out/clocks"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder to write; an earlier output of this command there is replaced.",
-)
+@output_option("clocks")
 def clocks(config: str, data: Path | None, lanes: str, after: int, output: Path) -> None:
     """Count the clocks of an epoch, and say where they go.
 
@@ -119,11 +109,11 @@ _COLUMNS = {
 
 def _table(results: list[dict[str, float]]) -> str:
     """Return the results as a Markdown table."""
-    lines = [[heading for heading, _ in _COLUMNS.values()], ["--:"] * len(_COLUMNS)]
-    lines += [
+    headings = [heading for heading, _ in _COLUMNS.values()]
+    rows = [
         [form.format(result[name]) for name, (_, form) in _COLUMNS.items()] for result in results
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{table(headings, rows, first=RIGHT, others=RIGHT)}\n"
 
 
 if __name__ == "__main__":

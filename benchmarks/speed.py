@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks.options import output_option
 from benchmarks.report import Machine, Report
 from benchmarks.samples import load_samples
 from benchmarks.sections import SECTIONS, WITH_TORCH, Run
@@ -22,14 +23,7 @@ from sim.output import output_folder
     help="Folder with the four MNIST files. Without it images are made up, with as many live "
     "pixels.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("nomul-out/speed"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder to write; an earlier output of this command there is replaced.",
-)
+@output_option("speed")
 @click.option(
     "--rounds",
     type=click.IntRange(min=3),

@@ -175,3 +175,11 @@ def probe_columns(table: list[Probe]) -> list[tuple[Probe, int, int]]:
             columns.append((probe, word, low))
             low += probe.bits
     return columns
+
+
+def first_columns(parameters: Parameters) -> dict[str, int]:
+    """Return the place in :func:`probe_columns` of each register's first word, by its name."""
+    columns: dict[str, int] = {}
+    for place, (probe, _, _) in enumerate(probe_columns(probe_table(parameters))):
+        columns.setdefault(probe.name, place)
+    return columns

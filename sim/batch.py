@@ -25,7 +25,7 @@ from golden.formats import unsigned_bits
 from golden.network import Network
 from golden.packing import Bytes, Packing
 from golden.parameters import Parameters
-from golden.probes import probe_columns, probe_table
+from golden.probes import first_columns
 from golden.state import State
 from sim.background import background
 from sim.data import Dataset
@@ -171,9 +171,7 @@ class _Lockstep:
         self._epochs, self._first_sample, self._folder = epochs, first_sample, folder
         self._stalls, self._seed = stalls, seed
         self._probes = Packing.of_probes(parameters)
-        self._columns: dict[str, int] = {}
-        for column, (probe, _, _) in enumerate(probe_columns(probe_table(parameters))):
-            self._columns.setdefault(probe.name, column)
+        self._columns = first_columns(parameters)
         self._recordings = [trainer.recording(_CLOCKS + _LANDING) for _ in range(2)]
         self._buffer = self._model.buffer(_PART)
         # The last clocks that were compared: expected and recorded.

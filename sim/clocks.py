@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from golden.clocked import PHASES, Clocked, transfers
 from golden.parameters import Parameters
-from golden.probes import probe_columns, probe_table
+from golden.probes import first_columns
 from golden.state import State
 from sim.data import Dataset
 
@@ -32,9 +32,7 @@ def recorded(
         int64, shape (clocks, columns of ``probe_columns``), clocks after those of the one before;
         the next one overwrites it.
     """
-    in_ready = [each.name for each, _, _ in probe_columns(probe_table(parameters))].index(
-        "in_ready"
-    )
+    in_ready = first_columns(parameters)["in_ready"]
     model, images = Clocked(parameters, state), len(dataset.train_labels)
     buffer, always = model.buffer(_CHUNK), np.ones(_CHUNK, np.uint8)
     first = epoch = in_hand = 0
@@ -77,9 +75,7 @@ def count_clocks(
     Returns:
         Means over the samples, and ``clocks``, their sum.
     """
-    column: dict[str, int] = {}
-    for place, (probe, _, _) in enumerate(probe_columns(probe_table(parameters))):
-        column.setdefault(probe.name, place)
+    column = first_columns(parameters)
     samples = len(dataset.train_labels)
     phases = np.zeros(len(PHASES), np.int64)
     entries = ends = 0

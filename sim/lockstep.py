@@ -30,7 +30,7 @@ from golden.jit import jit
 from golden.layout import Layout
 from golden.network import Network
 from golden.parameters import Parameters
-from golden.probes import probe_columns, probe_table
+from golden.probes import first_columns, probe_columns, probe_table
 from golden.state import State
 from hdl.host import STEADY_CLOCKS
 from hdl.verilog import Generated, generate
@@ -351,9 +351,7 @@ class Checker(threading.Thread):
         self._replay = replay
         self._folder = folder
         table = probe_columns(probe_table(parameters))
-        self._column: dict[str, int] = {}
-        for column, (probe, _, _) in enumerate(table):
-            self._column.setdefault(probe.name, column)
+        self._column = first_columns(parameters)
         self._width = probe_width(parameters)
         self._probes = _Words([(low, probe.bits, probe.signed) for probe, _, low in table])
         self.failure: Exception | None = None

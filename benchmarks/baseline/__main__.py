@@ -1,7 +1,6 @@
 """``python -m benchmarks.baseline``: area and speed beside the same trainer with multipliers."""
 
 import json
-import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.baseline.trainer import generate_baseline, with_multipliers
+from benchmarks.options import data_option, output_option
 from golden.clocked import transfers
 from golden.parameters import ParameterError, Parameters
 from golden.state import State
@@ -19,11 +19,12 @@ from hdl.verilog import Generated, generate
 from sim.data import DataError, Dataset, load
 from sim.harness import Trainer, library
 from sim.lockstep import payloads_of
+from sim.markdown import RIGHT, table
 from sim.output import output_folder
 from sim.simulators import SimulatorError
 from sim.synthesis.mapping import synthesize
 from sim.synthesis.placement import DEVICES, place
-from sim.synthesis.report import UNMEASURED
+from sim.synthesis.report import UNMEASURED, Findings
 from sim.synthesis.tools import SynthesisError, tool_versions
 
 #: What is compared: its name in the table, and options of Yosys.
@@ -70,12 +71,7 @@ class Build:
 
 @click.command()
 @click.option("--config", default="mnist-small", show_default=True, metavar="NAME")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Folder with the four MNIST files; not needed for 64 inputs, which take the UCI digits.",
-)
+@data_option
 @click.option(
     "--builds",
     default="shifts:32,dsp:32,nodsp:32",
@@ -97,14 +93,7 @@ class Build:
     help="Seeds of the placer; the clock is their median. 0: no place and route.",
 )
 @click.option("--freq", default=150, show_default=True, help="Clock to aim at, MHz.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("nomul-out/baseline"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder to write; an earlier output of this command there is replaced.",
-)
+@output_option("baseline")
 def baseline(
     config: str,
     data: Path | None,
@@ -181,32 +170,33 @@ def _measure(
     clocks = _clocks(build, dataset, samples)
     generated = build.generate()
     step("Yosys")
-    own = synthesize(generated, "ecp5", options=options).resources
+    netlist = synthesize(generated, "ecp5", options=options)
+    placements = []
+    if seeds:
+        step("Yosys, in the wrapper")
+        wrapped = synthesize(generated, "ecp5", wrapped=True, options=options)
+        for seed in range(1, seeds + 1):
+            step(f"nextpnr, seed {seed}")
+            placements.append(place(wrapped, device, speed, seed, freq))
+    found = Findings(p.lanes, {"ecp5": netlist}, device, speed, freq, placements, clocks)
+    kiloluts = netlist.resources.luts / 1000
     result = {
         "variant": build.variant,
         "lanes": p.lanes,
-        **asdict(own),
+        **asdict(netlist.resources),
         "clocks_a_sample": clocks,
-        "samples_per_clock_per_klut": 1 / clocks / (own.luts / 1000),
+        "samples_per_clock_per_klut": 1 / clocks / kiloluts,
     }
     if seeds == 0:
         return result
-    step("Yosys, in the wrapper")
-    wrapped = synthesize(generated, "ecp5", wrapped=True, options=options)
-    placements = []
-    for seed in range(1, seeds + 1):
-        step(f"nextpnr, seed {seed}")
-        placements.append(place(wrapped, device, speed, seed, freq))
-    found = [each.fmax for each in placements if each.fmax is not None]
-    if len(found) < seeds:
+    if found.fmax is None or found.samples_per_second is None:
         raise SynthesisError("nextpnr reported no clock")
-    fmax = statistics.median(found)
     return result | {
-        "fmax_mhz": fmax,
-        "fmax_of_seeds_mhz": found,
+        "fmax_mhz": found.fmax,
+        "fmax_of_seeds_mhz": [each.fmax for each in placements],
         "slowest_path": str(placements[0].path),
-        "samples_per_second": fmax * 1e6 / clocks,
-        "samples_per_second_per_klut": fmax * 1e6 / clocks / (own.luts / 1000),
+        "samples_per_second": found.samples_per_second,
+        "samples_per_second_per_klut": found.samples_per_second / kiloluts,
     }
 
 
@@ -242,15 +232,18 @@ _COLUMNS = {
 
 def _table(results: list[dict[str, Any]]) -> str:
     """Return the results as a Markdown table."""
-    lines = [["trainer", *(heading for heading, _ in _COLUMNS.values())]]
-    lines += [["---", *["--:"] * len(_COLUMNS)]]
-    for result in results:
-        figures = (
-            form.format(result[name]) if name in result else UNMEASURED
-            for name, (_, form) in _COLUMNS.items()
-        )
-        lines.append([VARIANTS[result["variant"]][0], *figures])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    headings = ["trainer", *(heading for heading, _ in _COLUMNS.values())]
+    rows = [
+        [
+            VARIANTS[result["variant"]][0],
+            *(
+                form.format(result[name]) if name in result else UNMEASURED
+                for name, (_, form) in _COLUMNS.items()
+            ),
+        ]
+        for result in results
+    ]
+    return f"{table(headings, rows, others=RIGHT)}\n"
 
 
 if __name__ == "__main__":

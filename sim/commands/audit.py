@@ -1,7 +1,6 @@
 """What ``nomul audit`` does: proved and observed ranges of registers and sums, side by side."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +9,7 @@ from sim.audit import Audit, Observation, audit
 from sim.commands.common import (
     Setup,
     console,
+    first_of,
     sample_bars,
     say_output,
     show_samples,
@@ -94,8 +94,7 @@ def audit_ranges(setup: Setup, *, samples: int | None, epochs: int | None) -> No
     console.print(_table(found))
     say_output(setup.output)
     if faults := found.faults():
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise AuditError(f"{faults[0]}{more}; see {Path(setup.output) / 'audit.md'}")
+        raise AuditError(f"{first_of(faults)}; see {setup.output / 'audit.md'}")
 
 
 def _entry(each: Observation) -> dict[str, Any]:
@@ -153,7 +152,7 @@ def _markdown(
         "This page is what the command writes (`audit.md` in its output folder):\n",
         f"    {' '.join(command)}\n",
         f"{network} on {lanes} lanes, {found.samples:,} samples, {found.clocks:,} clocks, "
-        f"{seconds:.0f} seconds on a machine that other work shared. "
+        f"{seconds:.0f} seconds. "
         + ("**Everything is within its range.**" if not faults else "**Not within its range:**"),
         *(f"\n- {fault}" for fault in faults),
         "",

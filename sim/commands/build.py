@@ -97,9 +97,7 @@ def build_ulx3s(setup: Setup, *, frequency: float, seeds: int, baud: int) -> Non
         done = 0 if setup.checkpoint is None else setup.checkpoint.samples
         Checkpoint(p, state, done).save(folder / "checkpoint.npz")
         shutil.copy(netlist.folder / mapping.LOG, folder / "yosys.log")
-        for each in tried:
-            shutil.copy(each.folder / placement.LOG, folder / f"nextpnr-seed{each.seed}.log")
-            shutil.copy(each.folder / placement.REPORT, folder / f"nextpnr-seed{each.seed}.json")
+        placement.keep_logs(tried, folder)
     console.print(_table(built))
     say_output(setup.output)
 

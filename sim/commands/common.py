@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -136,6 +137,12 @@ def versions() -> dict[str, str]:
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a report."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def first_of(faults: Sequence[str]) -> str:
+    """Return the first fault, and how many more there are."""
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return f"{faults[0]}{more}"
 
 
 def say_output(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from sim.commands.common import Setup, console, say_output, versions, write_json
+from sim.commands.common import Setup, console, first_of, say_output, versions, write_json
 from sim.output import output_folder
 from sim.synthesis.families import FAMILIES
 from sim.synthesis.proof import Proof, prove
@@ -53,8 +53,7 @@ def prove_claim(setup: Setup, *, top: str, families: Sequence[str]) -> None:
     console.print(_table(proof))
     say_output(setup.output)
     if faults := proof.faults():
-        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise ClaimError(f"the claim does not hold: {faults[0]}{more}; see proof.md")
+        raise ClaimError(f"the claim does not hold: {first_of(faults)}; see proof.md")
 
 
 def _table(proof: Proof) -> Table:

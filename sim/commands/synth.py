@@ -80,9 +80,7 @@ def synth(
         (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")
         for name, mapped in netlists.items():
             shutil.copy(mapped.folder / mapping.LOG, folder / f"yosys-{name}.log")
-        for each in placements:
-            shutil.copy(each.folder / placement.LOG, folder / f"nextpnr-seed{each.seed}.log")
-            shutil.copy(each.folder / placement.REPORT, folder / f"nextpnr-seed{each.seed}.json")
+        placement.keep_logs(placements, folder)
     console.print(Markdown(text))
     say_output(setup.output)
 

@@ -3,12 +3,13 @@
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sim.experiment.columns import COLUMNS
 from sim.experiment.studies import Point, Study
+from sim.markdown import table
 
 _ERRORS = ("validation_error", "test_error")
 
@@ -163,7 +164,7 @@ def to_markdown(experiment: Experiment) -> str:
             head.append("paper, test, 1000 epochs")
             for row, column in zip(rows, COLUMNS.values(), strict=True):
                 row.append(f"{column.paper_error:.2f}")
-        parts.append(_table(head, rows))
+        parts.append(f"{table(head, rows)}\n")
     if experiment.floats:
         parts.append("## The published method in floating point\n")
         parts.append(
@@ -171,7 +172,8 @@ def to_markdown(experiment: Experiment) -> str:
             "one with the lowest validation error.\n"
         )
         head = ["run", "best epoch", "validation", "test", "last epoch", "validation", "test"]
-        parts.append(_table(head, [_float_row(result) for result in experiment.floats]))
+        rows = [_float_row(result) for result in experiment.floats]
+        parts.append(f"{table(head, rows)}\n")
     return "\n".join(parts)
 
 
@@ -185,8 +187,3 @@ def _float_row(result: dict[str, Any]) -> list[str]:
         f"{result['last_validation_error']:.2f}",
         f"{result['last_test_error']:.2f}",
     ]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

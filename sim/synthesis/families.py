@@ -42,7 +42,6 @@ class Family:
 
     Attributes:
         title: Its name.
-        goal: Command before it that says what to map for, if any.
         command: Synthesis command of Yosys, multipliers allowed.
         lut: What a look-up table is called.
         block_ram: What a block RAM is.
@@ -52,10 +51,10 @@ class Family:
         dsps: Types of multipliers: all that a DSP block can become.
         others: Types that take none of these.
         devices: Some devices, by name.
+        goal: Command before it that says what to map for, if any.
     """
 
     title: str
-    goal: str
     command: str
     lut: str
     block_ram: str
@@ -65,6 +64,7 @@ class Family:
     dsps: tuple[str, ...]
     others: str
     devices: Mapping[str, Resources]
+    goal: str = ""
 
     def count(self, cells: Mapping[str, int]) -> Resources:
         """Count what a netlist takes.
@@ -122,7 +122,6 @@ FAMILIES = {
     ),
     "ice40": Family(
         title="Lattice iCE40",
-        goal="",
         command="synth_ice40 -dsp",
         lut="LUT4",
         block_ram="4 Kb",
@@ -138,7 +137,6 @@ FAMILIES = {
     ),
     "xilinx": Family(
         title="Xilinx 7",
-        goal="",
         command="synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
         lut="LUT6",
         block_ram="18 Kb",

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,13 @@ def place(
         path=critical_path(report, netlist.folder / NETLIST, netlist.folder / DESIGN),
         utilization={name: (each["used"], each["available"]) for name, each in used.items()},
     )
+
+
+def keep_logs(placements: Iterable[Placement], folder: Path) -> None:
+    """Copy nextpnr's log and report of each placement into a folder."""
+    for each in placements:
+        shutil.copy(each.folder / LOG, folder / f"nextpnr-seed{each.seed}.log")
+        shutil.copy(each.folder / REPORT, folder / f"nextpnr-seed{each.seed}.json")
 
 
 def fmax_of(report: dict[str, Any]) -> float | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from sim.markdown import table
 from sim.synthesis.census import MULTIPLIERS
 from sim.synthesis.families import FAMILIES
 from sim.synthesis.operand_rule import Findings
@@ -41,16 +42,9 @@ def _found(cells: Mapping[str, int]) -> str:
     return ", ".join(f"{count} `{kind}`" for kind, count in cells.items()) or "none"
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [heading, ["---"] * len(heading), *rows]
-    # A vertical bar in a cell ends it.
-    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
 def _cells(cells: Mapping[str, int]) -> str:
     ordered = sorted(cells.items(), key=lambda item: (-item[1], item[0]))
-    return _table(("cell", "count"), ((f"`{kind}`", f"{count:,}") for kind, count in ordered))
+    return table(("cell", "count"), ((f"`{kind}`", f"{count:,}") for kind, count in ordered))
 
 
 def _rule(rule: Findings) -> list[str]:
@@ -60,7 +54,7 @@ def _rule(rule: Findings) -> list[str]:
         *(["\n".join(f"- {each}" for each in rule.violations)] if rule.violations else []),
         "Every product, by place: a word, and an operand that stands for 0, +1, -1 or a power of "
         "two. `*` is the number of a lane.",
-        _table(
+        table(
             ("place", "data word", "times", "given by", "count"),
             (
                 (each.place or "top", each.data, _KINDS[each.kind], each.operand, each.count)
@@ -95,7 +89,7 @@ def _planted(planted: Sequence[Planted]) -> list[str]:
         "## Planted multipliers",
         "Each check looks at a lane as it is, and at one with a multiplier planted in it; it must "
         "find something in the second only.",
-        _table(
+        table(
             ("planted", "check", "result", "found"),
             (
                 (

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sim.markdown import RIGHT, table
 from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import Netlist
 from sim.synthesis.placement import PACKAGE, Placement
@@ -138,16 +139,16 @@ class Findings:
                 else f"{self.samples_per_second:,.0f}",
             ],
         ]
-        parts = [f"# {title}", "Synthesised by Yosys, the module alone:", _table(areas)]
+        parts = [f"# {title}", "Synthesised by Yosys, the module alone:", _figures(areas)]
         if self.netlists:
-            parts += ["By these counts, of what a device has:", _table(fits)]
+            parts += ["By these counts, of what a device has:", _figures(fits)]
         if self.placements:
             parts += [
                 f"Placed and routed by nextpnr, in the wrapper, on an ECP5-{self.device}, speed "
                 f"grade {self.speed}, package {PACKAGE}, aiming at {self.freq} MHz:",
-                _table(runs),
+                _figures(runs),
             ]
-        parts += ["Clock: the median of the seeds.", _table(sums)]
+        parts += ["Clock: the median of the seeds.", _figures(sums)]
         return "\n\n".join(parts) + "\n"
 
 
@@ -173,7 +174,6 @@ def _figure(value: float | None, unit: str) -> str:
     return UNMEASURED if value is None else f"{value:,.1f}{unit}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first row is its heading, figures stand right."""
-    lines = [rows[0], ["---", *["--:"] * (len(rows[0]) - 1)], *rows[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _figures(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; the first row is its heading, figures stand right."""
+    return table(rows[0], rows[1:], others=RIGHT)
