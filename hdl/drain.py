@@ -17,6 +17,7 @@ from hdl.shapes import (
     lanes_of,
     lowest_set,
     one_hot_index,
+    several_set,
     step_shape,
     sum_shape,
     words,
@@ -115,7 +116,7 @@ class Drain(wiring.Component):
         m.d.comb += [
             lowest.eq(lowest_set(self.mask)),
             rest.eq(self.mask & ~lowest),
-            self.drained.eq(self.busy & (rest == 0)),
+            self.drained.eq(self.busy & ~several_set(self.mask)),
         ]
         e1_valid = Signal()
         e1_fin = Signal()
@@ -126,7 +127,7 @@ class Drain(wiring.Component):
             e1_lane.eq(lowest),
         ]
         with m.If(self.busy):
-            m.d.sync += [self.mask.eq(rest), self.busy.eq(rest != 0)]
+            m.d.sync += [self.mask.eq(rest), self.busy.eq(~self.drained)]
         with m.If(self.load):
             m.d.sync += [
                 self.busy.eq(1),

@@ -8,7 +8,14 @@ from golden.formats import unsigned_bits
 from golden.parameters import Parameters
 from hdl.collision import UNUSED_ON_COLLISION
 from hdl.random_source import RandomSource
-from hdl.shapes import input_entry_shape, lowest_set, one_hot_index, sample_shape, words
+from hdl.shapes import (
+    input_entry_shape,
+    lowest_set,
+    one_hot_index,
+    sample_shape,
+    several_set,
+    words,
+)
 
 
 class Loader(wiring.Component):
@@ -63,6 +70,9 @@ class Loader(wiring.Component):
         self.valid = Signal()
         self.pixels = Signal(shape["pixels"].shape)
         self.mask = Signal(p.pixels_per_beat)
+        #: More than one pixel is left in the mask; a register, because what the packets do in this
+        #: clock hangs on it.
+        self.more = Signal()
         self.index = Signal(unsigned_bits(p.layers[0] - 1))
         self.last = Signal()
         self.begun = Signal()
@@ -94,13 +104,19 @@ class Loader(wiring.Component):
         m.d.comb += [
             lowest.eq(lowest_set(self.mask)),
             rest.eq(self.mask & ~lowest),
-            done.eq(self.valid & (rest == 0)),
+            done.eq(self.valid & ~self.more),
             self.samples.ready.eq(
                 (~self.valid | (done & ~self.last))
                 & (self.begun | ~self.opened.bit_select(self.buffer, 1))
             ),
             accept.eq(self.samples.valid & self.samples.ready),
         ]
+
+        payload = self.samples.payload
+        arriving = Signal(width)
+        m.d.comb += arriving.eq(
+            Cat((payload.pixels[k] != 0) & (payload.index + k < inputs) for k in range(width))
+        )
 
         count = words(self.count)[self.buffer]
         # The select is one-hot, so an OR of masked pixels is the multiplexer.
@@ -129,7 +145,7 @@ class Loader(wiring.Component):
                 m.d.comb += write.data.value.eq(pixel - (pixel >> n))
 
         with m.If(live):
-            m.d.sync += self.mask.eq(rest)
+            m.d.sync += [self.mask.eq(rest), self.more.eq(several_set(rest))]
         with m.If(self.listed):
             m.d.sync += count.eq(count + 1)
         with m.If(done):
@@ -140,16 +156,11 @@ class Loader(wiring.Component):
                     self.buffer.eq(~self.buffer),
                 ]
         with m.If(accept):
-            payload = self.samples.payload
             m.d.sync += [
                 self.valid.eq(1),
                 self.pixels.eq(payload.pixels),
-                self.mask.eq(
-                    Cat(
-                        (payload.pixels[k] != 0) & (payload.index + k < inputs)
-                        for k in range(width)
-                    )
-                ),
+                self.mask.eq(arriving),
+                self.more.eq(several_set(arriving)),
                 self.index.eq(payload.index),
                 self.last.eq(payload.last),
                 self.begun.eq(~payload.last),

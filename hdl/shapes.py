@@ -7,6 +7,9 @@ from golden.formats import EXTRA_DRAWS_BITS, Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 
+#: Bits that :func:`lowest_set` looks at together.
+_GROUP = 8
+
 
 def sample_shape(parameters: Parameters) -> data.StructLayout:
     """Payload of the sample stream: one transfer (``docs/architecture.md``, section 3)."""
@@ -130,8 +133,25 @@ def words(view: data.View) -> Array:
 
 
 def lowest_set(value: Value) -> Value:
-    """Return ``value`` with all but its lowest set bit cleared (a carry chain)."""
-    return (value & (~value + 1))[: len(value)]
+    """Return ``value`` with all but its lowest set bit cleared.
+
+    In two levels, groups of bits and bits within a group: a carry chain over all lanes is slower.
+    """
+    groups = [value[low : low + _GROUP] for low in range(0, len(value), _GROUP)]
+    some = Cat(group.any() for group in groups)
+    return Cat(
+        group[k] & ~(Cat(some[:number], group[:k]).any())
+        for number, group in enumerate(groups)
+        for k in range(len(group))
+    )
+
+
+def several_set(value: Value) -> Value:
+    """Return whether more than one bit of ``value`` is set."""
+    if len(value) < 2:
+        return Const(0, 1)
+    low, high = value[: len(value) // 2], value[len(value) // 2 :]
+    return several_set(low) | several_set(high) | (low.any() & high.any())
 
 
 def one_hot_index(one_hot: Value) -> Value:

@@ -52,6 +52,10 @@ def loader(p: Parameters) -> Bench:
         with m.If(unit.mask[k]):
             m.d.comb += first.eq(unit.index + k)
     pending = unit.valid & unit.mask.any()
+    bench.prove(
+        implies(unit.valid, unit.more == (unit.mask & (unit.mask - 1)).any()),
+        "more tells whether a word waits for its last pixel",
+    )
     fewer = "entries are fewer than the pixels so far"
     bench.prove(implies(working, in_hand <= floor), fewer)
     bench.prove(implies(pending, in_hand <= first), fewer)
