@@ -139,6 +139,8 @@ def train_network(
             error_percent = exact_error(network, dataset)
             run.finish(network.state, error_percent)
         except KeyboardInterrupt as error:
+            # It may have come after a write, before `run` knew of it: the folder says what is done.
+            run, _ = Run.resume(setup.output)
             run.draw()
             again = shlex.join(["nomul", "train", "--resume", "--output", str(setup.output)])
             raise Interrupted(

@@ -128,9 +128,11 @@ class KilledError(BaseException):
     """Stands for SIGKILL: no code of the product catches it."""
 
 
+@pytest.mark.parametrize("stop", [KilledError, KeyboardInterrupt], ids=["killed", "interrupted"])
 @pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
-def test_killed_at_every_write(
+def test_stopped_at_every_write(
     written: bool,
+    stop: type[BaseException],
     undrawn: None,
     monkeypatch: pytest.MonkeyPatch,
     expected: tuple[Checkpoint, list[Epoch]],
@@ -138,28 +140,31 @@ def test_killed_at_every_write(
     """Just before, or just after, any file of the folder is replaced."""
     real = sim.run_folder.replace_file
     writes = 0
-    kill_at = 0
+    stop_at = 0
 
     def replace_file(path: Path, content: bytes) -> None:
         nonlocal writes
         writes += 1
-        if writes == kill_at and not written:
-            raise KilledError
+        if writes == stop_at and not written:
+            raise stop
         real(path, content)
-        if writes == kill_at:
-            raise KilledError
+        if writes == stop_at:
+            raise stop
 
     monkeypatch.setattr(sim.run_folder, "replace_file", replace_file)
     monkeypatch.setattr(golden.checkpoint, "replace_file", replace_file)
     # The first four make the folder, which is not there before; then two an epoch, and the report.
     total = 4 + 2 * EPOCHS + 1
-    for kill_at in range(5, total + 1):
+    for stop_at in range(5, total + 1):
         writes = 0
-        output = f"run-{kill_at}"
-        with pytest.raises(KilledError):
+        output = f"run-{stop_at}"
+        with pytest.raises((KilledError, Interrupted)) as stopped:
             run_train("--config", "net.toml", "--epochs", str(EPOCHS), "--output", output)
-        assert writes == kill_at
+        assert writes == stop_at
         checkpoint, epochs = results(Path(output))
+        if stop is KeyboardInterrupt:
+            message = f"interrupted, {checkpoint.samples // 1437} of {EPOCHS} epochs are done"
+            assert message in str(stopped.value)
         assert checkpoint.samples // 1437 <= len(epochs) <= checkpoint.samples // 1437 + 1
         assert epochs == expected[1][: len(epochs)]
         writes = total
