@@ -127,14 +127,14 @@ class Biases(wiring.Component):
             m.d.sync += self.new_bias.eq(self.host_data)
 
         store = Signal()
-        here = places[3]
-        m.d.comb += store.eq(valid[3] | host_write)
+        written = places[3]
         m.d.comb += [
-            unit_write.addr.eq(here),
+            store.eq(valid[3] | host_write),
+            unit_write.addr.eq(written),
             unit_write.data.eq(self.new_bias),
             unit_write.en.eq(store),
-            row_write.addr.eq(here.row),
+            row_write.addr.eq(written.row),
             *(row_write.data[lane].eq(self.new_bias) for lane in range(p.lanes)),
-            *(row_write.en[lane].eq(store & (here.lane == lane)) for lane in range(p.lanes)),
+            *(row_write.en[lane].eq(store & (written.lane == lane)) for lane in range(p.lanes)),
         ]
         return m
