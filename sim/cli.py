@@ -1,12 +1,12 @@
 """The command line, ``nomul``."""
 
-import functools
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -39,14 +39,111 @@ _DATA_HELPS = {
 #: The configuration if neither --config nor a checkpoint says which.
 _DEFAULT_CONFIG = "digits"
 
+_REPLACES = "Folder to write; an earlier output of this command there is replaced"
+
 _UNLESS_UNFINISHED = ", but never a run that is not complete"
 
+# Options of several commands; each says in its help what it means there.
+_output_option = partial(
+    click.option,
+    "--output",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    metavar="DIR",
+    help=f"{_REPLACES}.",
+)
 
-def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add --config, --output, --data and --state, and hand them on as one ``Setup``."""
+_state_option = partial(
+    click.option, "--state", type=click.Path(path_type=Path), metavar="FILE.npz"
+)
+
+_data_option = partial(
+    click.option, "--data", type=click.Path(path_type=Path), metavar="FOLDER", help=_DATA_HELP
+)
+
+_first_sample_option = partial(
+    click.option,
+    "--first-sample",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+)
+
+_evaluate_option = partial(
+    click.option, "--evaluate", type=click.IntRange(min=0), default=0, metavar="N"
+)
+
+_seeds_option = partial(
+    click.option, "--seeds", type=click.IntRange(min=1), default=3, show_default=True
+)
+
+_jobs_option = partial(
+    click.option,
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count(),
+    show_default="processors",
+)
+
+_rule_option = click.option(
+    "--rule",
+    type=click.Choice(["sampled", "thresholded", "exact"]),
+    default="sampled",
+    show_default=True,
+    help="How it predicts them; exact is for a core with wider accumulators.",
+)
+
+_draws_option = click.option(
+    "--draws",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Draws of the weights whose logits the rule sampled adds up.",
+)
+
+
+def _check_draws(draws: int, rule: str) -> None:
+    if draws > 1 and rule != "sampled":
+        raise click.UsageError(f"--draws is for --rule sampled, not {rule}")
+
+
+_top_option = click.option(
+    "--top",
+    type=click.Choice(["core", "trainer"]),
+    default="core",
+    show_default=True,
+    help="The core with AXI ports, or the bare trainer.",
+)
+
+# The table of families comes with what it is told by, which takes a second to load.
+_FAMILIES = ("ecp5", "ice40", "xilinx")
+
+
+def _families(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    if not set(names) <= set(_FAMILIES) or len(set(names)) < len(names):
+        raise click.BadParameter(f"{value!r} is not a list of {', '.join(_FAMILIES)}")
+    return names
+
+
+_families_option = partial(
+    click.option,
+    "--families",
+    default=",".join(_FAMILIES),
+    show_default=True,
+    callback=_families,
+    metavar="A,B,..",
+)
+
+
+def _shared_options(
+    command: str, *, data: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add --config, --output, --state and --data, and hand them on as one ``Setup``."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(function)
+        @wraps(function)
         def with_setup(
             config: str | None,
             output: Path | None,
@@ -73,34 +170,20 @@ def _shared_options(command: str) -> Callable[[Callable[..., None]], Callable[..
                 help=f"A shipped configuration ({', '.join(named_configurations())}) or a file. "
                 f"Default: that of the checkpoint, or else {_DEFAULT_CONFIG}.",
             ),
-            click.option(
-                "--output",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                help="Folder to write; an earlier output of this command there is replaced"
-                f"{_UNLESS_UNFINISHED if command in ('train', 'cosim') else ''}. "
+            _output_option(
+                help=f"{_REPLACES}{_UNLESS_UNFINISHED if command in ('train', 'cosim') else ''}. "
                 f"Default: ./nomul-out/{command}-NAME, after the configuration, or after the "
                 "checkpoint if only that is given.",
             ),
-            click.option(
-                "--state",
-                type=click.Path(path_type=Path),
-                metavar="FILE.npz",
+            _state_option(
                 required=command == "evaluate",
                 help="The checkpoint to evaluate."
                 if command == "evaluate"
                 else "Start from the state of a checkpoint instead of the seeded one. Epochs count "
                 "from 0. A --config beside it may have another schedule, other shifts or rules.",
             ),
-            click.option(
-                "--data",
-                type=click.Path(path_type=Path),
-                metavar="FOLDER",
-                help=_DATA_HELPS.get(command, _DATA_HELP),
-            ),
+            *([_data_option(help=_DATA_HELPS.get(command, _DATA_HELP))] if data else []),
         ]
-        if command == "prove":
-            del options[-1]
         for option in reversed(options):
             with_setup = option(with_setup)
         return with_setup
@@ -120,23 +203,6 @@ def _command(name: str) -> Any:
 def _examples(*lines: str) -> str:
     """Return an epilog; the first character keeps click from wrapping it."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
-
-
-_rule_option = click.option(
-    "--rule",
-    type=click.Choice(["sampled", "thresholded", "exact"]),
-    default="sampled",
-    show_default=True,
-    help="How it predicts them; exact is for a core with wider accumulators.",
-)
-
-_draws_option = click.option(
-    "--draws",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Draws of the weights whose logits the rule sampled adds up.",
-)
 
 
 @click.group(
@@ -193,12 +259,7 @@ def cli() -> None:
     type=click.IntRange(min=0),
     help="Samples to train on in lockstep. Default: one epoch.",
 )
-@click.option(
-    "--first-sample",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
+@_first_sample_option(
     help="Number of the first of them, counted from 0 over all epochs; with --state, to go on "
     "from a checkpoint in the middle.",
 )
@@ -209,11 +270,7 @@ def cli() -> None:
     "clocks at a time, compares as much, and can --resume. Default: batch on Verilator from 5,000 "
     "samples on, unless --waves is given.",
 )
-@click.option(
-    "--evaluate",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
+@_evaluate_option(
     help="Then let the gateware predict the first N test samples, in lockstep too.",
 )
 @_rule_option
@@ -250,8 +307,7 @@ def cosim(setup: Any, **options: Any) -> None:
     The first difference ends the run; it is told in the algorithm's words, with the clocks around
     it as a waveform file and the command that replays it.
     """
-    if options["draws"] > 1 and options["rule"] != "sampled":
-        raise click.UsageError(f"--draws is for --rule sampled, not {options['rule']}")
+    _check_draws(options["draws"], options["rule"])
     if options["samples"] == 0 and not options["evaluate"]:
         raise click.UsageError("--samples 0 leaves nothing to do: give --evaluate N")
     _command("cosim").cosim(setup, **options)
@@ -337,15 +393,6 @@ def evaluate(setup: Any, draws: list[int], samples: int | None) -> None:
     _command("evaluate").evaluate(setup, draws=draws, samples=samples)
 
 
-_top_option = click.option(
-    "--top",
-    type=click.Choice(["core", "trainer"]),
-    default="core",
-    show_default=True,
-    help="The core with AXI ports, or the bare trainer.",
-)
-
-
 @cli.command(
     epilog=_examples(
         "nomul generate --config mnist-small",
@@ -381,17 +428,6 @@ def generate(setup: Any, top: str, bus_bits: str | None, samples: int, probes: b
     _command("generate").generate(setup, top=top, bus_bits=bits, samples=samples, probes=probes)
 
 
-# The table of families comes with what it is told by, which takes a second to load.
-_FAMILIES = ("ecp5", "ice40", "xilinx")
-
-
-def _families(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
-    names = [name.strip() for name in value.split(",")]
-    if not set(names) <= set(_FAMILIES) or len(set(names)) < len(names):
-        raise click.BadParameter(f"{value!r} is not a list of {', '.join(_FAMILIES)}")
-    return names
-
-
 @cli.command(
     epilog=_examples(
         "nomul synth",
@@ -400,12 +436,7 @@ def _families(context: click.Context, parameter: click.Parameter, value: str) ->
     )
 )
 @_shared_options("synth")
-@click.option(
-    "--families",
-    default=",".join(_FAMILIES),
-    show_default=True,
-    callback=_families,
-    metavar="A,B,..",
+@_families_option(
     help="FPGA families to count cells for.",
 )
 @click.option(
@@ -422,11 +453,7 @@ def _families(context: click.Context, parameter: click.Parameter, value: str) ->
     show_default=True,
     help="Its speed grade; 8 is the fastest.",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
+@_seeds_option(
     help="Seeds of the placer, from 1 on; the clock is the median.",
 )
 @click.option(
@@ -477,11 +504,7 @@ def build() -> None:
     metavar="MHZ",
     help="Clock of the core; the PLL makes the fastest one that is not above.",
 )
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
+@_seeds_option(
     help="Seeds of the placer that are tried, one after the other, until the clock is met.",
 )
 @click.option(
@@ -530,38 +553,19 @@ def ulx3s(setup: Any, lanes: int | None, **options: Any) -> None:
     type=click.IntRange(min=0),
     help="Samples to train on, epoch after epoch. Default: one epoch.",
 )
-@click.option(
-    "--first-sample",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    metavar="N",
+@_first_sample_option(
     help="Number of the first of them, counted from 0 over all epochs; with --state, to go on.",
 )
-@click.option(
-    "--evaluate",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
+@_evaluate_option(
     help="Then let the board predict the first N test samples.",
 )
 @_rule_option
 @_draws_option
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    metavar="FILE.npz",
+@_state_option(
     help="Start from the state of a checkpoint instead of the seeded one.",
 )
-@click.option("--data", type=click.Path(path_type=Path), metavar="FOLDER", help=_DATA_HELP)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("nomul-out") / "board",
-    show_default=True,
-    metavar="DIR",
-    help="Folder to write; an earlier output of this command there is replaced.",
-)
+@_data_option()
+@_output_option(default=Path("nomul-out") / "board")
 def board(port: str, baud: int | None, build_folder: Path, output: Path, **options: Any) -> None:
     """Train on a board, and compare it with the golden model.
 
@@ -569,8 +573,7 @@ def board(port: str, baud: int | None, build_folder: Path, output: Path, **optio
     into a checkpoint. Every prediction and every bit of the state must be the golden model's. Needs
     pyserial: pip install 'nomul[board]'.
     """
-    if options["draws"] > 1 and options["rule"] != "sampled":
-        raise click.UsageError(f"--draws is for --rule sampled, not {options['rule']}")
+    _check_draws(options["draws"], options["rule"])
     _command("board").board(port, baud, build_folder, output, **options)
 
 
@@ -635,14 +638,9 @@ def audit(setup: Any, samples: int | None, epochs: int | None) -> None:
         "nomul prove --state nomul-out/train-net/checkpoint.npz --top trainer",
     )
 )
-@_shared_options("prove")
+@_shared_options("prove", data=False)
 @_top_option
-@click.option(
-    "--families",
-    default=",".join(_FAMILIES),
-    show_default=True,
-    callback=_families,
-    metavar="A,B,..",
+@_families_option(
     help="FPGAs to synthesize for, with DSP blocks allowed.",
 )
 def prove(setup: Any, top: str, families: list[str]) -> None:
@@ -677,11 +675,7 @@ def prove(setup: Any, top: str, families: list[str]) -> None:
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Run this proof; may be repeated. Default: all."
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=os.cpu_count(),
-    show_default="processors",
+@_jobs_option(
     help="Proofs at a time.",
 )
 @click.option(
@@ -693,14 +687,7 @@ def prove(setup: Any, top: str, families: list[str]) -> None:
     help="Stop a solver that has not answered after so long; its proof fails.",
 )
 @click.option("--list", "list_only", is_flag=True, help="Say what there is to prove, and end.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("nomul-out") / "formal",
-    show_default=True,
-    metavar="DIR",
-    help="Folder to write; an earlier output of this command there is replaced.",
-)
+@_output_option(default=Path("nomul-out") / "formal")
 def formal(
     configs: tuple[str, ...], only: tuple[str, ...], list_only: bool, output: Path, **options: Any
 ) -> None:
@@ -755,19 +742,11 @@ def formal(
     show_default=True,
     help="Of the choice of mutants, and of samples, states and pauses.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=os.cpu_count(),
-    show_default="processors",
+@_jobs_option(
     help="Mutants at a time.",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder to write; an earlier output of this command there is replaced. "
-    "Default: ./nomul-out/mutate, or mutate-NAME after the configuration.",
+@_output_option(
+    help=f"{_REPLACES}. Default: ./nomul-out/mutate, or mutate-NAME after the configuration.",
 )
 def mutate(config: str | None, output: Path | None, **options: Any) -> None:
     """Plant faults by the hundred in the core's netlist: how many are found?
@@ -794,12 +773,8 @@ def experiment() -> None:
     )
 )
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN...")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
+@_output_option(
     default=Path("nomul-out") / "compare",
-    show_default=True,
-    metavar="DIR",
     help="Folder to write; an earlier comparison there is replaced.",
 )
 def compare(runs: tuple[Path, ...], output: Path) -> None:
@@ -820,11 +795,8 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
         "nomul experiment paper-mnist --data mnist --studies columns --config mnist-paper",
     ),
 )
-@click.option("--data", type=click.Path(path_type=Path), metavar="FOLDER", help=_MNIST_HELP)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
+@_data_option(help=_MNIST_HELP)
+@_output_option(
     help="Folder to write; runs that it holds already are not run again. "
     "Default: ./nomul-out/paper-mnist-CONFIG.",
 )
@@ -847,14 +819,8 @@ def compare(runs: tuple[Path, ...], output: Path) -> None:
     help="Epochs of every run, over which the schedule is stretched. "
     "Default: as many as the schedule is made for.",
 )
-@click.option(
-    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds of each point."
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=os.cpu_count(),
-    show_default="processors",
+@_seeds_option(help="Seeds of each point.")
+@_jobs_option(
     help="Runs at a time, each in one thread.",
 )
 @click.option("--quick", is_flag=True, help="A tiny network on the UCI digits: a look in a minute.")

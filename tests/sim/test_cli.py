@@ -106,6 +106,7 @@ def test_bad_configuration(command: str, line: str, words: list[str], tmp_path: 
         ["cosim", "--samples", "0"],
         ["cosim", "--evaluate", "9", "--rule", "exact", "--draws", "2"],
         ["cosim", "--evaluate", "9", "--draws", "257"],
+        ["board", "--port", "x", "--rule", "exact", "--draws", "2"],
         ["cosim", "--stalls", "1"],
         ["train", "--epochs", "-1"],
         ["train", "--validation", "-1"],
