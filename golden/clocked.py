@@ -62,7 +62,7 @@ _LANE_PROBES = frozenset(
 )
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """Column of each register's first word; from ``load_index`` on those that are not probed."""
 
     load_valid: int
@@ -158,8 +158,12 @@ class _Row(NamedTuple):
     b3_unit: int
 
 
-class _Constants(NamedTuple):
-    """Numbers of the configuration."""
+class Constants(NamedTuple):
+    """Numbers of the configuration, int; what can be built in is 0 or 1.
+
+    Widths in bits; shifts and maxima as the contract has them. ``tree`` is the depth of the adder
+    tree, ``gap`` and ``settle`` are waits in clocks (section 5).
+    """
 
     lanes: int
     depth: int
@@ -193,7 +197,7 @@ class _Constants(NamedTuple):
     settle: int
 
 
-class _Tables(NamedTuple):
+class Tables(NamedTuple):
     """int64 arrays with one entry a layer; ``source`` has one a lane.
 
     Shifts include the fraction bits of what is shifted.
@@ -276,7 +280,7 @@ def _copy(target: Ints | npt.NDArray[np.int16], source: Ints | npt.NDArray[np.in
 
 
 @part
-def _in_ready(now: Ints, at: _Row, c: _Constants) -> bool:
+def _in_ready(now: Ints, at: Row, c: Constants) -> bool:
     """Return ``in_ready``: a function of the registers of the same clock (section 4)."""
     ready = True
     if now[at.load_valid] != 0:
@@ -290,7 +294,7 @@ def _in_ready(now: Ints, at: _Row, c: _Constants) -> bool:
 
 @part
 def _loader(
-    now: Ints, new: Ints, at: _Row, c: _Constants, memory: _Memories, stream: _Stream, taken: int
+    now: Ints, new: Ints, at: Row, c: Constants, memory: _Memories, stream: _Stream, taken: int
 ) -> None:
     """Load pixels (section 4); ``taken`` is the number of this clock's transfer, or -1."""
     buffer = now[at.load_buffer]
@@ -341,7 +345,7 @@ def _loader(
 
 
 @part
-def _rule(now: Ints, at: _Row, c: _Constants) -> int:
+def _rule(now: Ints, at: Row, c: Constants) -> int:
     """Return the rule of the sample in hand (section 3)."""
     buffer = now[at.buffer]
     rule = now[at.rule + buffer]
@@ -350,7 +354,7 @@ def _rule(now: Ints, at: _Row, c: _Constants) -> int:
 
 
 @part
-def _clear_lists_and_loss(new: Ints, at: _Row, c: _Constants) -> None:
+def _clear_lists_and_loss(new: Ints, at: Row, c: Constants) -> None:
     """Forget what a forward pass left."""
     for hidden in range(c.depth - 1):
         new[at.hidden_count + hidden] = 0
@@ -364,9 +368,9 @@ def _clear_lists_and_loss(new: Ints, at: _Row, c: _Constants) -> None:
 def _walker(
     now: Ints,
     new: Ints,
-    at: _Row,
-    c: _Constants,
-    table: _Tables,
+    at: Row,
+    c: Constants,
+    table: Tables,
     memory: _Memories,
     step: _Steps,
     slot: int,
@@ -512,7 +516,7 @@ def _walker(
 
 @part
 def _read_memories(
-    clock: int, now: Ints, at: _Row, c: _Constants, memory: _Memories, step: _Steps
+    clock: int, now: Ints, at: Row, c: Constants, memory: _Memories, step: _Steps
 ) -> None:
     """Read weights and deltas at s3, biases at s4, scratch at s(5+T) (section 2)."""
     slot = (clock - 3) % RING
@@ -529,7 +533,7 @@ def _read_memories(
 
 
 @part
-def _front(clock: int, now: Ints, new: Ints, at: _Row, step: _Steps) -> None:
+def _front(clock: int, now: Ints, new: Ints, at: Row, step: _Steps) -> None:
     """Fill the registers of s2 and s3."""
     slot = (clock - 1) % RING
     new[at.entry_valid] = step.kind[slot] == ENTRY
@@ -545,9 +549,9 @@ def _random_sources(
     clock: int,
     now: Ints,
     new: Ints,
-    at: _Row,
-    c: _Constants,
-    table: _Tables,
+    at: Row,
+    c: Constants,
+    table: Tables,
     memory: _Memories,
     step: _Steps,
 ) -> None:
@@ -590,7 +594,7 @@ def _random_sources(
 
 @part
 def _draw_weights(
-    clock: int, new: Ints, at: _Row, c: _Constants, table: _Tables, step: _Steps
+    clock: int, new: Ints, at: Row, c: Constants, table: Tables, step: _Steps
 ) -> None:
     """Fill ``weight``, ``draw`` and ``delta`` of s6."""
     slot = (clock - 5) % RING
@@ -615,7 +619,7 @@ def _draw_weights(
 
 
 @part
-def _accumulate(clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, step: _Steps) -> None:
+def _accumulate(clock: int, now: Ints, new: Ints, at: Row, c: Constants, step: _Steps) -> None:
     """Fill ``accumulator`` of s7, or sum up the products that enter the adder tree at s7."""
     slot = (clock - 6) % RING
     if step.kind[slot] == BUBBLE:
@@ -650,7 +654,7 @@ def _accumulate(clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, step:
 
 @part
 def _update(
-    clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, table: _Tables, step: _Steps
+    clock: int, now: Ints, new: Ints, at: Row, c: Constants, table: Tables, step: _Steps
 ) -> None:
     """Fill ``increment`` of s8 and ``new_weight`` of s9."""
     lanes = c.lanes
@@ -679,9 +683,9 @@ def _update_bias(
     clock: int,
     now: Ints,
     new: Ints,
-    at: _Row,
-    c: _Constants,
-    table: _Tables,
+    at: Row,
+    c: Constants,
+    table: Tables,
     memory: _Memories,
     step: _Steps,
 ) -> None:
@@ -721,7 +725,7 @@ def _update_bias(
 
 @part
 def _backward_sum(
-    clock: int, now: Ints, new: Ints, at: _Row, c: _Constants, table: _Tables, step: _Steps
+    clock: int, now: Ints, new: Ints, at: Row, c: Constants, table: Tables, step: _Steps
 ) -> None:
     """Fill ``partial`` and ``hidden_delta``, behind the adder tree."""
     slot = (clock - 7 - c.tree) % RING
@@ -746,9 +750,9 @@ def _drain(
     clock: int,
     now: Ints,
     new: Ints,
-    at: _Row,
-    c: _Constants,
-    table: _Tables,
+    at: Row,
+    c: Constants,
+    table: Tables,
     memory: _Memories,
     step: _Steps,
 ) -> None:
@@ -837,7 +841,7 @@ def _drain(
 
 @part
 def _write_memories(
-    clock: int, now: Ints, at: _Row, c: _Constants, table: _Tables, memory: _Memories, step: _Steps
+    clock: int, now: Ints, at: Row, c: Constants, table: Tables, memory: _Memories, step: _Steps
 ) -> None:
     """Write what stands in this clock's registers; the next clock's reads see it (section 2)."""
     slot = (clock - 7) % RING
@@ -883,9 +887,9 @@ def _run(
     until_idle: bool,
     stream: _Stream,
     taken: int,
-    at: _Row,
-    c: _Constants,
-    table: _Tables,
+    at: Row,
+    c: Constants,
+    table: Tables,
     memory: _Memories,
     step: _Steps,
 ) -> tuple[int, int]:
@@ -1045,9 +1049,10 @@ def _require_range(name: str, values: Ints, low: int, high: int) -> None:
         raise ValueError(f"{name} must be in {low}..{high}, not {values.min()}..{values.max()}")
 
 
-def _constants(p: Parameters) -> _Constants:
+def constants(p: Parameters) -> Constants:
+    """Return the numbers of a configuration that gateware can train."""
     tree = tree_depth(p.lanes)
-    return _Constants(
+    return Constants(
         lanes=p.lanes,
         depth=p.depth,
         tree=tree,
@@ -1081,7 +1086,8 @@ def _constants(p: Parameters) -> _Constants:
     )
 
 
-def _tables(p: Parameters) -> _Tables:
+def tables(p: Parameters) -> Tables:
+    """Return the tables of a configuration that gateware can train."""
     layout = Layout.of(p)
     g, f = p.draw_fraction_bits, p.accumulator_fraction_bits
     columns = {
@@ -1097,10 +1103,10 @@ def _tables(p: Parameters) -> _Tables:
         "update_shift": p.update_shifts,
         "source": [lane % p.random_sources for lane in range(p.lanes)],
     }
-    return _Tables(**{name: np.array(column, np.int64) for name, column in columns.items()})
+    return Tables(**{name: np.array(column, np.int64) for name, column in columns.items()})
 
 
-def _row(p: Parameters) -> tuple[_Row, int]:
+def row_places(p: Parameters) -> tuple[Row, int]:
     """Return the place of each register in a row, probed ones first, and the length of a row."""
     words = {"load_pixels": p.pixels_per_beat, "label": 2, "train": 2, "shift": 2}
     words |= {"rule": 2, "extra_draws": 2}
@@ -1109,11 +1115,11 @@ def _row(p: Parameters) -> tuple[_Row, int]:
     for probe in probe_table(p):
         at[probe.name] = width
         width += probe.words
-    for name in _Row._fields:
+    for name in Row._fields:
         if name not in at:
             at[name] = width
             width += words.get(name, 1)
-    return _Row(**at), width
+    return Row(**at), width
 
 
 class Clocked:
@@ -1145,9 +1151,9 @@ class Clocked:
         self.parameters = p
         self.clock = 0
         self.probed = len(probe_columns(probe_table(p)))
-        self._constants = _constants(p)
-        self._tables = _tables(p)
-        self._at, width = _row(p)
+        self._constants = constants(p)
+        self._tables = tables(p)
+        self._at, width = row_places(p)
         self._now = np.zeros(width, np.int64)
         self._now[self._at.samples] = samples
         self._now[self._at.first] = 1
@@ -1375,7 +1381,7 @@ def describe(parameters: Parameters, columns: Ints, clock: int, column: int) -> 
         column: Column of ``columns``.
     """
     probe, word, _ = probe_columns(probe_table(parameters))[column]
-    at, _ = _row(parameters)
+    at, _ = row_places(parameters)
     # A clock before the reset has no step; the walker stood where it stands in the first clock.
     issue = columns[clock if probe.stage is None else max(0, clock - probe.stage)]
     step, entry_column = "", None

@@ -12,10 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from golden.clocked import BACKWARD, FORWARD
+from golden.clocked import BACKWARD, FORWARD, Constants, Row, Tables, constants, row_places, tables
 from golden.gradient import half
 from golden.jit import jit, part
-from golden.layout import Layout
 from golden.parameters import Parameters
 from golden.probes import Probe, probe_columns, probe_table, tree_depth
 from golden.random_source import top_bits
@@ -36,71 +35,9 @@ Ints = npt.NDArray[np.int64]
 _FARTHEST_LOW, _FARTHEST_HIGH = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
-class _At(NamedTuple):
-    """Column of each register's first word."""
+class _Samples(NamedTuple):
+    """What is trained on, int64: ``label`` by image, ``rate_shift`` by epoch."""
 
-    state: int
-    layer: int
-    block: int
-    samples: int
-    entry_valid: int
-    entry_end: int
-    entry_index: int
-    draw_state: int
-    update_state: int
-    exponent: int
-    weight: int
-    draw: int
-    delta: int
-    accumulator: int
-    increment: int
-    new_weight: int
-    new_bias: int
-    drain_sum: int
-    e4_valid: int
-    drain_index: int
-    activation: int
-    output_delta: int
-    partial: int
-    hidden_delta: int
-
-
-class _Constants(NamedTuple):
-    """Numbers of the configuration."""
-
-    lanes: int
-    depth: int
-    tree: int
-    sources: int
-    images: int
-    random_width: int
-    connect_binary: int
-    draw_bits: int
-    draw_shift: int
-    one: int
-    weight_max: int
-    update_bits: int
-    bias_shift: int
-    bias_max: int
-    activation_max: int
-    output_delta_max: int
-    hidden_delta_max: int
-    margin: int
-
-
-class _Tables(NamedTuple):
-    """int64 arrays: by layer, ``source`` by lane, ``label`` by image, ``rate_shift`` by epoch.
-
-    Shifts include the fraction bits of what is shifted.
-    """
-
-    units: Ints
-    blocks: Ints
-    block_base: Ints
-    activation_shift: Ints
-    delta_shift: Ints
-    update_shift: Ints
-    source: Ints
     label: Ints
     rate_shift: Ints
 
@@ -122,47 +59,6 @@ class _Seen(NamedTuple):
     drain: Ints
     wrong: Ints
     rounding: Ints
-
-
-def _constants(p: Parameters, dataset: Dataset) -> _Constants:
-    return _Constants(
-        lanes=p.lanes,
-        depth=p.depth,
-        tree=tree_depth(p.lanes),
-        sources=p.random_sources,
-        images=len(dataset.train_labels),
-        random_width=p.random_width,
-        connect_binary=int(p.connect == "binary"),
-        draw_bits=p.draw_bits if p.draw == "stochastic" else 0,
-        draw_shift=p.draw_shift,
-        # Of binary connect (contract, section 5).
-        one=1 << p.weight_fraction_bits if p.connect == "binary" else 0,
-        weight_max=p.weight_max,
-        update_bits=p.update_bits,
-        bias_shift=p.bias_shift,
-        bias_max=p.bias_max,
-        activation_max=p.activation_max,
-        output_delta_max=p.output_delta_max,
-        hidden_delta_max=p.hidden_delta_max,
-        margin=p.margin,
-    )
-
-
-def _tables(p: Parameters, dataset: Dataset, samples: int) -> _Tables:
-    layout, g, f = Layout.of(p), p.draw_fraction_bits, p.accumulator_fraction_bits
-    epochs = range((samples - 1) // len(dataset.train_labels) + 1)
-    columns = {
-        "units": p.layers[1:],
-        "blocks": layout.blocks,
-        "block_base": layout.block_base,
-        "activation_shift": [shift + f for shift in p.activation_shifts],
-        "delta_shift": [0, *(shift + g for shift in p.delta_shifts)],
-        "update_shift": p.update_shifts,
-        "source": [lane % p.random_sources for lane in range(p.lanes)],
-        "label": dataset.train_labels,
-        "rate_shift": [p.rate_shift(epoch) for epoch in epochs],
-    }
-    return _Tables(**{name: np.array(column, np.int64) for name, column in columns.items()})
 
 
 @jit
@@ -191,7 +87,7 @@ def _saturate(seen: _Seen, name: int, layer: int, value: int, maximum: int, regi
 
 
 @part
-def _roundings(words: Ints, bits: int, shift: int, c: _Constants, seen: _Seen) -> None:
+def _roundings(words: Ints, bits: int, shift: int, c: Constants, seen: _Seen) -> None:
     """Fill ``rounding`` with what the words of the random sources become."""
     for source in range(c.sources):
         random = top_bits(np.uint64(words[source]), c.random_width, bits)
@@ -200,7 +96,7 @@ def _roundings(words: Ints, bits: int, shift: int, c: _Constants, seen: _Seen) -
 
 @part
 def _forward(
-    rows: Ints, clock: int, layer: int, at: _At, c: _Constants, t: _Tables, seen: _Seen
+    rows: Ints, clock: int, layer: int, at: Row, c: Constants, t: Tables, seen: _Seen
 ) -> None:
     """Note what a step of the forward pass draws and sums up."""
     accumulator = rows[clock + 7, at.accumulator : at.accumulator + c.lanes]
@@ -214,9 +110,11 @@ def _forward(
     _roundings(rows[clock + 4, at.draw_state :], c.draw_bits, c.draw_shift, c, seen)
     weight = rows[clock + 6, at.weight : at.weight + c.lanes]
     draw = rows[clock + 6, at.draw : at.draw + c.lanes]
+    # Of binary connect (contract, section 5).
+    one = c.connect_binary << c.weight_fraction_bits
     low, high, wrong = _FARTHEST_HIGH, _FARTHEST_LOW, 0
     for lane in range(c.lanes):
-        total = weight[lane] + c.one + seen.rounding[t.source[lane]]
+        total = weight[lane] + one + seen.rounding[t.source[lane]]
         low = min(low, total)
         high = max(high, total)
         drawn = total >> c.draw_shift
@@ -229,10 +127,17 @@ def _forward(
 
 @part
 def _backward(
-    rows: Ints, clock: int, layer: int, at: _At, c: _Constants, t: _Tables, seen: _Seen
+    rows: Ints,
+    clock: int,
+    layer: int,
+    at: Row,
+    c: Constants,
+    t: Tables,
+    samples: _Samples,
+    seen: _Seen,
 ) -> None:
     """Note what an entry of the backward pass updates, and what it hands down."""
-    rate = t.rate_shift[rows[clock, at.samples] // c.images]
+    rate = samples.rate_shift[rows[clock, at.samples] // len(samples.label)]
     k = t.update_shift[layer] + rate
     exponent = rows[clock + 5, at.exponent]
     live = min(c.lanes, t.units[layer] - rows[clock, at.block] * c.lanes)
@@ -292,8 +197,8 @@ def _bias(
     unit: int,
     delta: int,
     rate: int,
-    at: _At,
-    c: _Constants,
+    at: Row,
+    c: Constants,
     seen: _Seen,
 ) -> None:
     """Note the update of a bias, whose delta is written in ``clock`` (architecture.md, 8)."""
@@ -308,7 +213,9 @@ def _bias(
 
 
 @part
-def _drained(rows: Ints, clock: int, at: _At, c: _Constants, t: _Tables, seen: _Seen) -> None:
+def _drained(
+    rows: Ints, clock: int, at: Row, c: Constants, t: Tables, samples: _Samples, seen: _Seen
+) -> None:
     """Note what becomes of a sum whose result is there in ``clock`` (architecture.md, 7)."""
     layer = seen.drain[0]
     shift = t.activation_shift[layer]
@@ -319,21 +226,23 @@ def _drained(rows: Ints, clock: int, at: _At, c: _Constants, t: _Tables, seen: _
         activation = rows[clock, at.activation]
         _saturate(seen, _RELU, layer, total >> shift, c.activation_max, activation)
         return
-    sample = rows[clock, at.samples]
+    epoch, image = divmod(rows[clock, at.samples], len(samples.label))
     index = rows[clock, at.drain_index]
     logit = total >> shift
-    is_label = index == t.label[sample % c.images]
+    is_label = index == samples.label[image]
     total = c.margin - logit if is_label else c.margin + logit
     _note(seen, _MARGIN, layer, total, total)
     delta = rows[clock, at.output_delta]
     unclipped = max(0, total) if is_label else -max(0, total)
     _saturate(seen, _MARGIN, layer, unclipped, c.output_delta_max, delta)
-    rate = t.rate_shift[sample // c.images]
-    _bias(rows, clock, layer, t.block_base[layer] * c.lanes + index, delta, rate, at, c, seen)
+    unit = t.block_base[layer] * c.lanes + index
+    _bias(rows, clock, layer, unit, delta, samples.rate_shift[epoch], at, c, seen)
 
 
 @jit
-def _sums(rows: Ints, clocks: int, at: _At, c: _Constants, t: _Tables, seen: _Seen) -> None:
+def _sums(
+    rows: Ints, clocks: int, at: Row, c: Constants, t: Tables, samples: _Samples, seen: _Seen
+) -> None:
     """Note the sums of the steps that are issued in the first ``clocks`` rows."""
     for clock in range(clocks):
         layer = rows[clock, at.layer]
@@ -345,10 +254,10 @@ def _sums(rows: Ints, clocks: int, at: _At, c: _Constants, t: _Tables, seen: _Se
                 # The block before has drained by then.
                 seen.drain[0] = layer
         elif rows[clock, at.state] == BACKWARD and entry:
-            _backward(rows, clock, layer, at, c, t, seen)
+            _backward(rows, clock, layer, at, c, t, samples, seen)
         # In the clock in which the registers of an end step that is issued now begin to drain.
         if rows[clock + 8, at.e4_valid] != 0:
-            _drained(rows, clock + 8, at, c, t, seen)
+            _drained(rows, clock + 8, at, c, t, samples, seen)
 
 
 @dataclass(frozen=True)
@@ -453,15 +362,17 @@ def audit(
         ParameterError: If the gateware cannot train such a network.
     """
     table, columns = probe_table(parameters), probe_columns(probe_table(parameters))
-    column: dict[str, int] = {}
-    for place, (probe, _, _) in enumerate(columns):
-        column.setdefault(probe.name, place)
     flip = np.array([_FARTHEST_LOW * _is_wide(probe) for probe, _, _ in columns], np.int64)
     low = np.full(len(columns), _FARTHEST_HIGH, np.int64)
     high = np.full(len(columns), _FARTHEST_LOW, np.int64)
-    # Registers that only deeper networks have are never looked at.
-    at = _At(*(column.get(name, 0) for name in _At._fields))
-    c, t = _constants(parameters, dataset), _tables(parameters, dataset, samples)
+    # Registers that are not probed, and those that only deeper networks have, are not looked at.
+    at, _ = row_places(parameters)
+    c, t = constants(parameters), tables(parameters)
+    epochs = range((samples - 1) // len(dataset.train_labels) + 1)
+    trained = _Samples(
+        label=np.array(dataset.train_labels, np.int64),
+        rate_shift=np.array([parameters.rate_shift(epoch) for epoch in epochs], np.int64),
+    )
     shape = len(SUMS), parameters.depth
     seen = _Seen(
         low=np.full(shape, _FARTHEST_HIGH, np.int64),
@@ -479,7 +390,7 @@ def audit(
     for rows in recorded(parameters, state, dataset, parameters.rate_shift):
         window = np.concatenate([window, rows])
         counted = int(np.searchsorted(window[: len(window) - behind, at.samples], samples))
-        _sums(window, counted, at, c, t, seen)
+        _sums(window, counted, at, c, t, trained, seen)
         _extremes(window[:counted], flip, low, high)
         clocks += counted
         done = int(window[max(0, counted - 1), at.samples])
@@ -491,7 +402,8 @@ def audit(
     proved = register_ranges(parameters)
     registers = []
     for probe in table:
-        words = slice(column[probe.name], column[probe.name] + probe.words)
+        first = getattr(at, probe.name)
+        words = slice(first, first + probe.words)
         offset = (1 << 63) * _is_wide(probe)
         registers.append(
             Observation(
