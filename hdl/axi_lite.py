@@ -126,6 +126,11 @@ class AxiLite(wiring.Component):
         refused = Signal()
         m.d.comb += refused.eq(fault | (passed & Cat(self.refuse.values()).any()))
 
+        # One register is hit, so an OR of masked words is the multiplexer.
+        chosen = Const(0, 32)
+        for name, value in self.value.items():
+            chosen = chosen | (value & hits[name].replicate(32))
+
         with m.FSM(name="bus") as bus:
             with m.State("IDLE"):
                 # Who was served last waits for the other one.
@@ -158,11 +163,7 @@ class AxiLite(wiring.Component):
                 with m.If(served):
                     response = Mux(refused, SLVERR, OKAY)
                     m.d.sync += [self.bresp.eq(response), self.rresp.eq(response)]
-                    m.d.sync += self.rdata.eq(0)
-                    with m.If(~refused):
-                        for name, value in self.value.items():
-                            with m.If(hits[name]):
-                                m.d.sync += self.rdata.eq(value)
+                    m.d.sync += self.rdata.eq(chosen & (~refused).replicate(32))
                     m.next = "RESPOND"
             with m.State("RESPOND"):
                 m.d.comb += [self.bvalid.eq(self.write), self.rvalid.eq(~self.write)]

@@ -234,13 +234,14 @@ class Core(wiring.Component):
         done_of_interval = Signal(32, init=first)
         interval = slave.value["SAMPLE_INTERVAL"]
         full = trainer.done & (done_of_interval + 1 == interval)
-        m.d.sync += before.eq(stopped)
+        malformed = Signal()
+        m.d.sync += [before.eq(stopped), malformed.eq(packets.malformed)]
         with m.If(trainer.done):
             m.d.sync += done_of_interval.eq(Mux(full, 0, done_of_interval + 1))
         with m.If(self._strobe("SAMPLE_INTERVAL")):
             m.d.sync += done_of_interval.eq(first)
         m.d.comb += [
-            slave.event["INTERRUPT_STATUS"].eq(Cat(stopped & ~before, full, packets.malformed)),
+            slave.event["INTERRUPT_STATUS"].eq(Cat(stopped & ~before, full, malformed)),
             self.irq.eq((slave.value["INTERRUPT_STATUS"] & slave.value["INTERRUPT_MASK"]).any()),
         ]
 

@@ -23,6 +23,9 @@ from hdl.shapes import (
     words,
 )
 
+#: Lanes that are looked at together for the next live one.
+_GROUP = 8
+
 
 class Drain(wiring.Component):
     """Empty a block's accumulators lane by lane, never visiting a lane whose activation is 0.
@@ -83,6 +86,9 @@ class Drain(wiring.Component):
         super().__init__(members)
         self.busy = Signal()
         self.mask = Signal(p.lanes)
+        #: Which groups of its lanes have a live one. A register: a clock is too short to look at
+        #: all lanes and find the first.
+        self.some = Signal(-(-p.lanes // _GROUP))
         self.held = Signal(self.sums.shape())
         self.layer = Signal(step["layer"].shape)
         self.block = Signal(step["block"].shape)
@@ -111,12 +117,19 @@ class Drain(wiring.Component):
                 positive = self.sums[lane] > 0 if layer != last_layer else Const(1, 1)
                 m.d.comb += mask[lane].eq(used & positive)
 
-        rest = Signal(p.lanes)
+        first = Signal.like(self.some)
+        several = Signal.like(self.some)
         lowest = Signal(p.lanes)
         m.d.comb += [
-            lowest.eq(lowest_set(self.mask)),
-            rest.eq(self.mask & ~lowest),
-            self.drained.eq(self.busy & ~several_set(self.mask)),
+            first.eq(lowest_set(self.some)),
+            several.eq(Cat(several_set(group) for group in _groups(self.mask))),
+            lowest.eq(
+                Cat(
+                    lowest_set(group) & first[number].replicate(len(group))
+                    for number, group in enumerate(_groups(self.mask))
+                )
+            ),
+            self.drained.eq(self.busy & ~several_set(self.some) & (several == 0)),
         ]
         e1_valid = Signal()
         e1_fin = Signal()
@@ -127,7 +140,11 @@ class Drain(wiring.Component):
             e1_lane.eq(lowest),
         ]
         with m.If(self.busy):
-            m.d.sync += [self.mask.eq(rest), self.busy.eq(~self.drained)]
+            m.d.sync += [
+                self.mask.eq(self.mask & ~lowest),
+                self.some.eq(self.some & ~(first & ~several)),
+                self.busy.eq(~self.drained),
+            ]
         with m.If(self.load):
             m.d.sync += [
                 self.busy.eq(1),
@@ -139,7 +156,8 @@ class Drain(wiring.Component):
             with m.Switch(self.step.layer):
                 for layer, mask in enumerate(live):
                     with m.Case(layer):
-                        m.d.sync += self.mask.eq(mask)
+                        some = Cat(group.any() for group in _groups(mask))
+                        m.d.sync += [self.mask.eq(mask), self.some.eq(some)]
 
         # e2: the lane's sum. The select is one-hot, so an OR of masked words is the multiplexer.
         e2_valid = Signal()
@@ -243,3 +261,8 @@ class Drain(wiring.Component):
             m.d.sync += self.closed.bit_select(self.layer, 1).eq(1)
         with m.If(self.clear):
             m.d.sync += [self.count.as_value().eq(0), self.closed.eq(0)]
+
+
+def _groups(mask: Value) -> list[Value]:
+    """Return the lanes of a mask in groups; the last one may be smaller."""
+    return [mask[low : low + _GROUP] for low in range(0, len(mask), _GROUP)]

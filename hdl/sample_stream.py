@@ -95,7 +95,7 @@ class SampleStream(wiring.Component):
             listed.eq(keep[:4].all() & (entry_index >= position) & (entry_index < inputs)),
             more.eq(sparse & keep[4:].any()),
             # The word has the last pixel.
-            final.eq(position + width >= inputs),
+            final.eq(position >= inputs - width),
         ]
         with m.If(sparse):
             m.d.comb += [
@@ -105,7 +105,7 @@ class SampleStream(wiring.Component):
                 fault.eq(keep[:4].any() & ~listed),
             ]
         with m.Else():
-            lacks = Cat(~keep[k] & (position + k < inputs) for k in range(width))
+            lacks = Cat(~keep[k] & (position < inputs - k) for k in range(width))
             m.d.comb += [
                 word.index.eq(position),
                 *(

@@ -7,9 +7,6 @@ from golden.formats import EXTRA_DRAWS_BITS, Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 
-#: Bits that :func:`lowest_set` looks at together.
-_GROUP = 8
-
 
 def sample_shape(parameters: Parameters) -> data.StructLayout:
     """Payload of the sample stream: one transfer (``docs/architecture.md``, section 3)."""
@@ -133,17 +130,8 @@ def words(view: data.View) -> Array:
 
 
 def lowest_set(value: Value) -> Value:
-    """Return ``value`` with all but its lowest set bit cleared.
-
-    In two levels, groups of bits and bits within a group: a carry chain over all lanes is slower.
-    """
-    groups = [value[low : low + _GROUP] for low in range(0, len(value), _GROUP)]
-    some = Cat(group.any() for group in groups)
-    return Cat(
-        group[k] & ~(Cat(some[:number], group[:k]).any())
-        for number, group in enumerate(groups)
-        for k in range(len(group))
-    )
+    """Return ``value`` with all but its lowest set bit cleared."""
+    return Cat(value[k] & ~value[:k].any() for k in range(len(value)))
 
 
 def several_set(value: Value) -> Value:

@@ -129,18 +129,20 @@ class Trainer(wiring.Component):
         indices = {i: Signal(index_bits, name=f"index{i}") for i in (2,)}
         values = {i: Signal(p.activation_bits, name=f"value{i}") for i in range(2, 6)}
 
-        # The walker reads the list of the layer in hand.
-        count, closed = (
-            words(loader.count)[walker.buffer],
-            loader.closed.bit_select(walker.buffer, 1),
-        )
+        # The walker reads the list of the layer in hand. Its place is compared with every list's
+        # count: shorter paths than from a choice of counts.
+        def unread_of(counts: data.View) -> Value:
+            return Cat(walker.position < counts[number] for number in range(counts.shape().length))
+
+        unread = unread_of(loader.count).bit_select(walker.buffer, 1)
+        closed = loader.closed.bit_select(walker.buffer, 1)
         address = Mux(walker.buffer, p.layers[0], 0) + walker.position
         m.d.comb += loader.read_address.eq(address)
         word_index, word_value = loader.read_entry.index, loader.read_entry.value
         if p.depth > 1:
             from_input = walker.layer == 0
             hidden = (walker.layer - 1)[: unsigned_bits(p.depth - 2)]
-            count = Mux(from_input, count, words(drain.count)[hidden])
+            unread = Mux(from_input, unread, unread_of(drain.count).bit_select(hidden, 1))
             closed = Mux(from_input, closed, drain.closed.bit_select(hidden, 1))
             base = constant(m, walker.layer, (0, *layout.hidden_base), "list_base")
             m.d.comb += drain.read_address.eq(base + walker.position)
@@ -283,7 +285,7 @@ class Trainer(wiring.Component):
             weight_write.en.eq(backward(9) | host_stores["WEIGHTS"]),
         ]
         host_words = {
-            "WEIGHTS": words(weight5)[host.lane],
+            "WEIGHTS": self._host_weight(m, weight5),
             "BIASES": biases.word,
             **{name: self._host_half(source) for name, source in sources.items()},
         }
@@ -383,7 +385,7 @@ class Trainer(wiring.Component):
             self.wrong.eq(record.prediction != record.label),
             loader.release.eq(walker.done),
             loader.release_buffer.eq(walker.buffer),
-            walker.count.eq(count),
+            walker.unread.eq(unread),
             walker.closed.eq(closed),
             walker.train.eq(train),
             walker.rule.eq(words(loader.rule)[walker.buffer]),
@@ -455,6 +457,20 @@ class Trainer(wiring.Component):
         }
         self._connect_probes(m, probes)
         return m
+
+    def _host_weight(self, m: Module, row: data.View) -> Value:
+        """Return the weight that the host asks for, of the row at s5, a clock later.
+
+        In two clocks, one within groups of 8 lanes and one to choose the group: one does not pass
+        over all lanes.
+        """
+        lanes = range(self._p.lanes)
+        near = []
+        for low in lanes[::8]:
+            near.append(Signal(self._p.weight_bits, name=f"host_weight{low}"))
+            group = Array(row[lane] for lane in lanes[low : low + 8])
+            m.d.sync += near[-1].eq(group[self.host.lane[:3]])
+        return Array(near)[self.host.lane[3:]] if len(near) > 1 else near[0]
 
     def _host_half(self, source: RandomSource) -> Value:
         """Return the 32 bits of a random state that the host asks for."""

@@ -37,8 +37,8 @@ class Walker(wiring.Component):
         first_count: ``sample_count`` after a reset; not 0 only in a test of all its bits.
 
     Attributes:
-        count: Entries that the present layer's list has now.
-        closed: That list is complete.
+        unread: The present layer's list has more than ``position`` entries now.
+        closed: It is complete.
         train: The sample in hand is a training sample.
         rule: How it is predicted, as the stream has it.
         extra_draws: Draws beyond the first, of the rule SAMPLED.
@@ -66,7 +66,7 @@ class Walker(wiring.Component):
         step = step_shape(p)
         super().__init__(
             {
-                "count": In(step["position"].shape),
+                "unread": In(1),
                 "closed": In(1),
                 "train": In(1),
                 "rule": In(2),
@@ -176,7 +176,7 @@ class Walker(wiring.Component):
         with m.Switch(self.phase):
             with m.Case(Phase.FORWARD):
                 m.d.comb += [
-                    step.entry.eq(self.position < self.count),
+                    step.entry.eq(self.unread),
                     step.end.eq(~step.entry & self.closed & last_plane & ~self.pending),
                 ]
                 with m.If(~step.entry & self.closed & ~last_plane):
@@ -223,7 +223,7 @@ class Walker(wiring.Component):
                 # to come back: a list of one or two must wait.
                 with m.If(~(self.first & (self.gap != 0))):
                     m.d.comb += [
-                        step.entry.eq(self.position < self.count),
+                        step.entry.eq(self.unread),
                         step.end.eq(~step.entry),
                     ]
                 with m.If(step.end & last_block):

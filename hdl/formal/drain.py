@@ -58,6 +58,10 @@ def drain(p: Parameters) -> Bench:
             implies(unit.busy & here & last_one, ~padding), "padding lanes have no activation"
         )
 
+    for number, some in enumerate(unit.some):
+        group = unit.mask[8 * number : 8 * number + 8]
+        bench.prove(implies(unit.busy, some == group.any()), "some tells which groups have a lane")
+
     # The lanes on their way: whether one is at a stage, and its unit.
     valid, number = Signal(), Signal(range(max(layout.blocks) * lanes))
     for lane in reversed(range(lanes)):

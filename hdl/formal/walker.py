@@ -18,7 +18,7 @@ def walker(p: Parameters) -> Bench:
     bench.assume(implies(unit.drained, unit.pending))
     for layer, (inputs, blocks) in enumerate(zip(p.layers, layout.blocks, strict=False)):
         here = unit.layer == layer
-        bench.assume(implies(here, unit.count <= inputs))
+        bench.assume(implies(here & unit.unread, unit.position < inputs))
         rows = layout.row_base[layer] + unit.block * inputs
         block_row = layout.block_base[layer] + unit.block
         walking = (unit.phase == Phase.FORWARD) | (unit.phase == Phase.BACKWARD)
