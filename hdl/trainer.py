@@ -467,7 +467,7 @@ class Trainer(wiring.Component):
         lanes = range(self._p.lanes)
         near = []
         for low in lanes[::8]:
-            near.append(Signal(self._p.weight_bits, name=f"host_weight{low}"))
+            near.append(Signal(signed(self._p.weight_bits), name=f"host_weight{low}"))
             group = Array(row[lane] for lane in lanes[low : low + 8])
             m.d.sync += near[-1].eq(group[self.host.lane[:3]])
         return Array(near)[self.host.lane[3:]] if len(near) > 1 else near[0]
