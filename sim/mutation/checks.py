@@ -4,6 +4,7 @@ Each check is made once, with all that the golden models expect of it, and run o
 goes from a reset on and stops at the first difference.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ from sim.mutation.stimulus import (
     FAULTS,
     Packet,
     Settings,
+    blank_packet,
     largest_state,
     packet,
     random_packet,
-    random_state,
+    random_states,
 )
 
 START, STOP, ACCEPT, RESET = 1, 2, 3, 4
@@ -42,8 +44,14 @@ OKAY, SLVERR = 0, 2
 #: Clocks from an access to its answer, and those that one of the window takes more.
 ACCESS_CLOCKS, WINDOW_CLOCKS = 3, 11
 
-# Clocks that nothing takes for which a check waits, but 256 draws.
-_PATIENCE = 6000
+# Clocks that nothing takes for which a check waits, but 256 draws; those that no pass takes.
+_PATIENCE, _PASS = 6000, 400
+
+# Limits of samples that are reached, so that of what is left many a bit changes beside another.
+_MANY = (1030, 300, 300, 150, 150, 150, 150, 150)
+
+# States from which `loaded` starts.
+_LOADED = 64
 
 # Clocks that the clocked model runs at a time.
 _PART = 512
@@ -216,6 +224,14 @@ class Host:
         self.write("MODE", mode)
         self.write("RATE", settings.shift)
 
+    def give(self, beats: Bytes) -> None:
+        """Send beats of packets, and wait until all are taken, in time for 256 draws."""
+        self.core.send(beats)
+        for _ in range(256 * _PASS // 20):
+            if not self.core.waiting:
+                break
+            self.core.run(20)
+
     def records(self, expected: Sequence[Sequence[int]], clocks: int = _PATIENCE) -> None:
         """Check the next records, beat by beat."""
         size = self.parameters.bus_bits // 8
@@ -247,11 +263,12 @@ class Host:
     ) -> None:
         """Reset, and compare every clock from then on with the clocked golden model.
 
-        The command resets all that works on samples, too.
+        With ``command`` it is the command that resets, all that works on samples.
         """
-        self.core.reset(2)
         if command:
             self.write("COMMAND", RESET)
+        else:
+            self.core.reset(2)
         self._model = Clocked(self.parameters, state, FIRST_COUNT)
         for part in stream:
             self._model.feed(part)
@@ -344,16 +361,19 @@ class Checks:
         self._rng = random.Random(seed)  # noqa: S311 - samples, no secrets
         self._seed = seed
         self._map = RegisterMap.of(parameters)
+        self._states = random_states(parameters, self._rng)
         self.all = (
             Check("training", self._training()),
             Check("packets", self._packets()),
             Check("settings", self._settings()),
-            Check("loaded", self._loaded()),
+            Check("alone", self._alone()),
             Check("bus", _bus),
             Check("window", self._window()),
             Check("resets", self._resets()),
+            Check("abandoned", self._abandoned()),
             Check("many draws", self._many_draws()),
             Check("limits", self._limits()),
+            Check("loaded", self._loaded()),
         )
 
     def first_failure(self, library: Path, mutant: int) -> tuple[str, str] | None:
@@ -385,22 +405,32 @@ class Checks:
         settings += [Settings(), Settings(logits=1, shift=p.max_rate_shift // 2)]
         settings += [Settings(train=0, logits=1, rule=rule) for rule in self._rules()]
         settings += [Settings(), Settings(train=0)]
-        return self._run_parts(State.initial(p), settings, 8, pauses=0.25)
+        parts = [(each, self._samples(8)) for each in settings]
+        return self._run_parts(State.initial(p), parts, pauses=0.25)
+
+    def _alone(self) -> Callable[[Host], None]:
+        """One sample at a time: the core stops behind each, also behind a packet of one beat."""
+        settings = [Settings(train=0), Settings(), Settings(train=0, draws=2), Settings(logits=1)]
+        parts = [
+            (each, [blank_packet(self._p, self._rng)] if blank else self._samples(1))
+            for blank in (True, False)
+            for each in settings * 2
+        ]
+        return self._run_parts(next(self._states), parts, pauses=0.0, load=True)
 
     def _loaded(self) -> Callable[[Host], None]:
-        """The same from states of large weights and biases, at full speed."""
+        """Evaluate and train from loaded states, at full speed.
+
+        First what leaves them as they are, then what changes them least.
+        """
         p = self._p
-        settings = [Settings(shift=shift) for shift in range(p.max_rate_shift + 1)]
-        settings += [Settings(train=0, logits=1, rule=rule, draws=2) for rule in self._rules()]
+        settings = [Settings(train=0, logits=1, rule=rule, draws=2) for rule in self._rules()]
+        settings += [Settings(shift=shift) for shift in reversed(range(p.max_rate_shift + 1))]
         runs = [
             self._run_parts(
-                random_state(p, self._rng, powers=run % 2 == 1),
-                settings,
-                16,
-                pauses=0.0,
-                load=True,
+                state, [(each, self._samples(12)) for each in settings], pauses=0.0, load=True
             )
-            for run in range(6)
+            for state in itertools.islice(self._states, _LOADED)
         ]
 
         def run(host: Host) -> None:
@@ -412,13 +442,12 @@ class Checks:
     def _run_parts(
         self,
         state: State,
-        settings: Sequence[Settings],
-        count: int,
+        samples: Sequence[tuple[Settings, Sequence[Packet]]],
         *,
         pauses: float,
         load: bool = False,
     ) -> Callable[[Host], None]:
-        """Run parts of so many samples in lockstep, and dump.
+        """Run parts of samples, with settings each, in lockstep, and dump.
 
         Every other part is ended by SAMPLE_LIMIT, with the packets of the next one behind it.
         """
@@ -426,8 +455,8 @@ class Checks:
         model = Model(p, state)
         parts: list[Part] = []
         done = wrong = trained = 0
-        for position, each in enumerate(settings):
-            packets, records = self._samples(count), []
+        for position, (each, packets) in enumerate(samples):
+            records = []
             before = done
             for sample in packets:
                 records.append(model.record(sample, each, done))
@@ -485,6 +514,7 @@ class Checks:
         half = len(part.records) // 2
         host.records(part.records[:half])
         _same("STATUS.STOPPED at work", 0, host.read("STATUS") & STOPPED)
+        _same("interrupt at work", False, core.irq)
         # What is refused does not begin the limit anew.
         host.refused(host.write_at(host.map["COMMAND"].offset, START), "BUSY")
         host.records(part.records[half:])
@@ -513,6 +543,9 @@ class Checks:
                 samples.append(self._full(fault, sparse=sparse))
                 samples += self._samples(1)
         samples += self._samples(40, FAULTS)
+        for sparse in (False, True):
+            size = (len(self._full("", sparse=sparse).beats) - 1) * p.bus_bits // 8
+            samples += [self._full("", sparse=sparse, dropped=each) for each in range(size)]
         records = [
             [*model.record(sample, settings, number)] for number, sample in enumerate(samples)
         ]
@@ -555,7 +588,7 @@ class Checks:
     def _settings(self) -> Callable[[Host], None]:
         """Settings change with every sample while others are at work, and records must wait."""
         p, rng = self._p, self._rng
-        state = random_state(p, rng)
+        state = next(self._states)
         model = Model(p, state)
         settings = [
             Settings(
@@ -607,15 +640,22 @@ class Checks:
 
         return run
 
-    def _full(self, fault: str, *, sparse: bool) -> Packet:
+    def _full(self, fault: str, *, sparse: bool, dropped: int | None = None) -> Packet:
         p, rng = self._p, self._rng
         image = [rng.randint(1, p.activation_max) for _ in range(p.layers[0])]
-        return packet(p, image, rng.randrange(p.layers[-1]), sparse=sparse, fault=fault)
+        label = rng.randrange(p.layers[-1])
+        return packet(p, image, label, sparse=sparse, fault=fault, dropped=dropped)
 
     def _limits(self) -> Callable[[Host], None]:
-        """Limits and intervals of samples that are far away, bit by bit."""
-        samples = self._samples(2)
-        beats = np.concatenate([sample.beats for sample in samples])
+        """Limits and intervals of samples that are far away, bit by bit; a limit of many."""
+        blank = blank_packet(self._p, self._rng).beats
+        two, six = (np.tile(blank, (count, 1)) for count in (2, 6))
+
+        def stop(host: Host) -> None:
+            host.expect(STATUS=RUNNING)
+            host.write("COMMAND", STOP)
+            host.stopped(irq=False)
+            _same("interrupt SAMPLES", False, host.core.irq)
 
         def run(host: Host) -> None:
             core = host.core
@@ -627,45 +667,67 @@ class Checks:
                 host.write("SAMPLE_LIMIT", 1 | 1 << bit)
                 host.write("SAMPLE_INTERVAL", ends ^ 1 << bit)
                 host.write("COMMAND", START)
-                core.send(beats)
-                core.run(len(beats))
-                for _ in range(_PATIENCE // 20):
-                    if not core.waiting:
-                        break
-                    core.run(20)
-                host.expect(STATUS=RUNNING)
-                host.write("COMMAND", STOP)
-                host.stopped(irq=False)
-                _same("interrupt SAMPLES", False, core.irq)
+                host.give(two)
+                stop(host)
+            # Likewise with the fifth, behind the wrap of its count.
+            host.write("SAMPLE_LIMIT", 0)
+            for bit in range(2, 32):
+                host.write("SAMPLE_INTERVAL", (FIRST_COUNT + 5) | 1 << bit)
+                host.write("COMMAND", START)
+                host.give(six)
+                stop(host)
+            # With pauses, a bit that is inverted in each clock is sometimes so once too often.
+            core.pause(0.1)
+            for limit in _MANY:
+                core.reset(2)
+                host.write("INTERRUPT_MASK", 0b001)
+                host.write("SAMPLE_LIMIT", limit)
+                host.write("COMMAND", START)
+                core.send(np.tile(blank, (limit + 3, 1)))
+                core.wait_for_irq(True, limit * _PASS)
+                _same("packets behind the limit", 3, core.waiting)
 
         return run
 
     def _many_draws(self) -> Callable[[Host], None]:
-        """As many draws as there can be, the largest weights too: their sums saturate."""
-        p = self._p
-        settings = Settings(train=0, logits=1, draws=256)
-        trials = []
-        for state in (random_state(p, self._rng), largest_state(p)):
-            sample = self._full("", sparse=False)
-            trials.append((state, sample, Model(p, state).record(sample, settings, 0)))
+        """As many draws as there can be, of the largest weights too: their sums saturate.
+
+        Then samples one behind the other whose numbers of draws differ in every bit.
+        """
+        p, rng = self._p, self._rng
+        trials = [
+            (state, [(self._full("", sparse=False), 256)])
+            for state in (next(self._states), largest_state(p))
+        ]
+        draws = [1 + (rng.getrandbits(8) & rng.getrandbits(8)) for _ in range(32)]
+        trials.append((next(self._states), list(zip(self._samples(32), draws, strict=True))))
+        runs = []
+        for state, samples in trials:
+            model = Model(p, state)
+            shown = [
+                (sample, Settings(train=0, logits=1, draws=count)) for sample, count in samples
+            ]
+            records = [model.record(*each, number) for number, each in enumerate(shown)]
+            runs.append((state, shown, records))
 
         def run(host: Host) -> None:
-            for state, sample, record in trials:
+            for state, shown, records in runs:
                 host.core.reset(2)
                 host.load(state)
-                host.begin_lockstep(state, [sample.transfers(settings)])
-                host.mode(settings)
+                host.begin_lockstep(state, [sample.transfers(each) for sample, each in shown])
+                host.mode(shown[0][1])
                 host.write("COMMAND", START)
-                host.core.send(sample.beats)
-                host.records([record], 256 * _PATIENCE)
+                for sample, settings in shown:
+                    host.mode(settings)
+                    host.give(sample.beats)
+                host.records(records, 256 * _PASS)
                 host.end_lockstep()
 
         return run
 
     def _window(self) -> Callable[[Host], None]:
         """The window loads and dumps everything, and refuses the rest without an effect."""
-        p = self._p
-        states = [random_state(p, self._rng) for _ in range(2)]
+        states = [next(self._states) for _ in range(2)]
 
         def run(host: Host) -> None:
             host.core.pause(0.1)
@@ -724,6 +786,48 @@ class Checks:
                     core.send(sample.beats)
                 core.run(clocks)
                 _check_reset(host, states, command=number % 2 == 1, whole=clocks == 1500)
+
+        return run
+
+    def _abandoned(self) -> Callable[[Host], None]:
+        """Behind samples that the command abandons at any clock, others go as behind a reset."""
+        p, rng = self._p, self._rng
+        trials = []
+        for _ in range(16):
+            cut = np.concatenate([sample.beats for sample in self._samples(3)])
+            state = next(self._states)
+            model = Model(p, state)
+            settings = Settings(train=rng.choice((0, 1, 1)), shift=p.max_rate_shift)
+            samples = self._samples(4)
+            records = [model.record(each, settings, number) for number, each in enumerate(samples)]
+            trials.append(
+                (cut, rng.randint(1, 400), state, settings, samples, records, model.state)
+            )
+
+        def run(host: Host) -> None:
+            core = host.core
+            core.reset(2)
+            for cut, clocks, state, settings, samples, records, end in trials:
+                host.mode(Settings(shift=1))
+                host.write("COMMAND", START)
+                core.send(cut)
+                core.run(clocks)
+                core.forgive()
+                host.write("COMMAND", RESET)
+                # Without a clock it is only what waits for the core that goes.
+                core.reset(0)
+                host.write("COMMAND", ACCEPT)
+                host.load(state)
+                stream = [sample.transfers(settings) for sample in samples]
+                host.begin_lockstep(state, stream, command=True)
+                host.mode(settings)
+                host.write("COMMAND", START)
+                core.send(np.concatenate([sample.beats for sample in samples]))
+                host.records(records)
+                host.write("COMMAND", STOP)
+                host.stopped(irq=False)
+                host.end_lockstep()
+                host.dumped(end)
 
         return run
 
@@ -886,6 +990,9 @@ def _bus(host: Host) -> None:
         for value in [*values, 0]:
             host.write(register.name, value)
             host.expect(**{**start, register.name: value})
+            # It stands, an odd number of clocks later, too.
+            core.run(1)
+            host.expect(**{register.name: value})
             # A read beside a write: each is answered.
             written, read = core.write_and_read(register.offset, value)
             _same(
@@ -903,5 +1010,14 @@ def _bus(host: Host) -> None:
             _same(f"read at {offset:#x}", SLVERR, host.read_at(offset).response)
             if offset % 4 == 0 or offset < 0x200:
                 _same(f"write at {offset:#x}", SLVERR, host.write_at(offset, 0).response)
-    host.refused(host.read_at((1 << ADDRESS_BITS) - 4), "ADDRESS")
+    host.write("REFUSED", host.map["REFUSED"].field("ADDRESS").mask)
     host.expect(**start)
+    # What differs from a register in one bit of the address is refused for nothing else, even
+    # where the register is, or was without all of its bytes.
+    nearby = {offset ^ 1 << bit for offset in known for bit in range(ADDRESS_BITS)} - known
+    host.write("COMMAND", START)
+    for offset in sorted(nearby):
+        host.refused(host.read_at(offset), "ADDRESS")
+        host.refused(host.write_at(offset, START), "ADDRESS")
+    host.write("COMMAND", STOP)
+    host.stopped(irq=False)

@@ -6,16 +6,20 @@ next state as the netlist without it: then it does so for ever. Two things widen
 
 * It is enough that this holds for two clocks together: registers may differ between them.
 * It is enough for states into which some state goes, and for the initial one.
+* Registers may differ for as long as others say that they count for nothing: as long as each of
+  some bits has one value, which the solver chooses, and shows that it has it.
 
 Left out are also states in which a register differs that keeps its initial value for ever, by
-induction. Other states that are never reached count too, so that not every mutant that changes
-nothing is found.
+induction, or in which a narrow word has a value that it never takes, whatever everything else is.
+Other states that are never reached count too, so that not every mutant that changes nothing is
+found.
 """
 
 import graphlib
 import json
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,13 @@ LIMIT = 60
 # What is tried, until one shows it: clocks before the mutant is at work, clocks that count
 # together, and seconds.
 _TRIALS = ((0, 1, LIMIT), (1, 1, 10), (0, 2, 10), (1, 2, 10))
+
+# Bits of a word of which all values are looked at that it takes; registers that may differ while
+# they count for nothing; registers from which one is a copy, with what resets it.
+_NARROW, _EXCUSED, _NEAR = 4, 64, 3
+
+# Seconds for all questions about what may differ, and for one of them.
+_ROUNDS, _STEP = 15, 5
 
 # Without the passes of `opt` that turn a register's feedback into an enable: every next value is
 # one bit.
@@ -112,6 +123,8 @@ class _Gates:
         self._values |= dict.fromkeys(self._select, False)
         free = [bit for bit, value in self._values.items() if z3.is_expr(value)]
         self._assume_constants(module)
+        self._flags, words = self._words(module)
+        self._reached = self._never_taken(words)
         self._clocks = [self._values]
         for clock in range(1, max(before + count for before, count, _ in _TRIALS)):
             last = self._clocks[-1]
@@ -140,13 +153,93 @@ class _Gates:
         assumed = {q: initial[q] for q in registers if q in initial}
         dropped: set[Bit] = {""}
         while dropped:
-            self._values |= {q: z3.Bool(f"n{q}") for q in registers} | assumed
+            self._values |= {q: _now(q) for q in registers} | assumed
             self._evaluate(self._values)
             dropped = {q for q, value in assumed.items() if self._values[registers[q]] is not value}
             assumed = {q: value for q, value in assumed.items() if q not in dropped}
 
+    def _words(self, module: dict[str, Any]) -> tuple[list[Bit], list[tuple[Bit, ...]]]:
+        """Return flags and narrow words of registers: those with a name, and copies of words."""
+        registers = {q for q in self._registers if z3.is_expr(self._values[q])}
+        registers &= self._initial.keys()
+        named = {
+            tuple(net["bits"]): None
+            for name, net in sorted(module["netnames"].items())
+            if "$" not in name and len(net["bits"]) <= _NARROW and registers.issuperset(net["bits"])
+        }
+        copies: dict[Bit, set[Bit]] = defaultdict(set)
+        for q in registers:
+            for source in self._sources(q) - {q}:
+                copies[source].add(q)
+        words = [word for word in named if len(set(word)) > 1]
+        for word in words:
+            following = [copies[bit] for bit in word]
+            shared = set.intersection(*following)
+            own = [each - shared for each in following]
+            copy = tuple(bit for each in own for bit in each)
+            if all(len(each) == 1 for each in own) and copy not in named:
+                named[copy] = None
+                words.append(copy)
+        return [word[0] for word in named if len(word) == 1], words
+
+    def _sources(self, register: Bit) -> set[Bit]:
+        """Return the registers on which a register's next value depends, if they are few."""
+        found: set[Bit] = set()
+        waiting, seen = [self._registers[register]], set()
+        while waiting and len(found) <= _NEAR:
+            bit = waiting.pop()
+            if bit in self._registers:
+                found.add(bit)
+            elif bit in self._drivers and bit not in seen:
+                _, pins = self._gates[self._drivers[bit]]
+                waiting += [each for pin, each in pins.items() if pin != "Y"]
+            seen.add(bit)
+        return found if len(found) <= _NEAR else set()
+
+    def _never_taken(self, words: Sequence[tuple[Bit, ...]]) -> list[Value]:
+        """Return what is so in every state that is reached: values that narrow words do not have.
+
+        A word's values are those that it goes to from its initial one, in any number of steps,
+        where all else is as it likes, but for what has been shown of other words.
+        """
+        shown: list[Value] = []
+        left, before = list(words), len(words) + 1
+        while len(left) < before:
+            before = len(left)
+            for word in list(left):
+                taken = self._taken(word, shown)
+                if len(taken) < 1 << len(word):
+                    shown += [
+                        z3.Not(_has(word, value))
+                        for value in range(1 << len(word))
+                        if value not in taken
+                    ]
+                    left.remove(word)
+        return shown
+
+    def _taken(self, word: tuple[Bit, ...], shown: Sequence[Value]) -> set[int]:
+        """Return the values that a word takes, or more; all of them where the solver gives up."""
+        everything = set(range(1 << len(word)))
+        solver = _solver(2, shown)
+        solver.add([_next(q) == _term(self._values[self._registers[q]]) for q in word])
+        taken = {sum(self._initial[q] << place for place, q in enumerate(word))}
+        while taken != everything:
+            solver.push()
+            solver.add(z3.Or([_has(word, value) for value in taken]))
+            solver.add([z3.Not(_has(word, value, _next)) for value in taken])
+            answer = solver.check()
+            if answer == z3.unsat:
+                break
+            if answer != z3.sat:
+                return everything
+            model = solver.model()
+            solver.pop()
+            taken.add(sum(z3.is_true(model[_next(q)]) << place for place, q in enumerate(word)))
+        return taken
+
     def _sorted(self) -> list[str]:
         drivers = {pins["Y"]: name for name, (_, pins) in self._gates.items()}
+        self._drivers = drivers
         graph: dict[str, list[str]] = {}
         for name, (_, pins) in self._gates.items():
             inputs = [bit for pin, bit in pins.items() if pin != "Y"]
@@ -157,23 +250,73 @@ class _Gates:
 
     def equivalent(self, number: int) -> bool:
         """Return whether a mutant is shown to change nothing."""
-        return any(self._shown(number, *trial) for trial in _TRIALS)
+        return any(self._shown(number, *trial) for trial in _TRIALS) or self._excused(number)
+
+    def _excused(self, number: int) -> bool:
+        """Return whether registers differ only as long as flags say that they count for nothing.
+
+        Two states are related if they are the same but for some registers, of which each may differ
+        only where each of some flags has a certain value. Related states must give the same
+        outputs, and go to related states. Registers are those that come to differ from there; the
+        flags of a register are at first all, with the values that they have behind one change of
+        it, and a flag is left out when it can have the other value.
+        """
+        values, flags = self._values, self._flags
+        excuses: dict[Bit, dict[Bit, bool]] = {}
+        end = time.monotonic() + _ROUNDS
+        while len(excuses) <= _EXCUSED and time.monotonic() < end:
+            changed: dict[Bit, Value] = {q: z3.Bool(f"other{q}") for q in excuses}
+            changed |= {bit: True for i, bit in enumerate(self._select) if number >> i & 1}
+            self._propagate(values, changed)
+            differ = {bit: z3.Xor(_term(changed[bit]), _term(values[bit])) for bit in changed}
+            solver = _solver(_STEP, self._reached)
+            solver.add(
+                [
+                    z3.Or(z3.Bool(f"other{q}") == _now(q), _now(flag) == value)
+                    for q, excuse in excuses.items()
+                    for flag, value in excuse.items()
+                ]
+            )
+            solver.push()
+            solver.add(z3.Or([each for bit, each in differ.items() if bit in self._seen]))
+            if solver.check() != z3.unsat:
+                return False
+            solver.pop()
+            following = {q: differ[d] for q, d in self._registers.items() if d in differ}
+            solver.add([z3.Bool(f"differs{q}") == each for q, each in following.items()])
+            solver.add([_next(flag) == _term(values[self._registers[flag]]) for flag in flags])
+            unexcused = [
+                z3.And(
+                    z3.Bool(f"differs{q}"),
+                    z3.Or([_next(flag) != value for flag, value in excuses[q].items()])
+                    if q in excuses
+                    else True,
+                )
+                for q in following
+            ]
+            solver.add(z3.Or(unexcused))
+            answer = solver.check()
+            if answer != z3.sat:
+                return bool(answer == z3.unsat)
+            model = solver.model()
+            have = {flag: z3.is_true(model[_next(flag)]) for flag in flags}
+            for q in following:
+                if z3.is_true(model[z3.Bool(f"differs{q}")]):
+                    excuse = excuses.get(q, have)
+                    excuses[q] = {f: value for f, value in excuse.items() if have[f] == value}
+        return False
 
     def _shown(self, number: int, before: int, count: int, seconds: int) -> bool:
-        solver = z3.Solver()
-        solver.set("timeout", seconds * 1000)
+        solver = _solver(seconds, self._reached)
         solver.add(z3.Or(self._differences(number, before, count)))
         if solver.check() != z3.unsat:
             return False
         if before == 0:
             return True
         # From the initial state on, there is no clock before.
-        first = z3.Solver()
-        first.set("timeout", seconds * 1000)
+        first = _solver(seconds, [])
         first.add(z3.Or(self._differences(number, 0, count)))
-        first.add(
-            [z3.Bool(f"n{q}") == self._initial[q] for q in self._registers if q in self._initial]
-        )
+        first.add([_now(q) == self._initial[q] for q in self._registers if q in self._initial])
         return bool(first.check() == z3.unsat)
 
     def _differences(self, number: int, before: int, count: int) -> list[Value]:
@@ -208,6 +351,27 @@ class _Gates:
             if not _same(value, before[bit]):
                 changed[bit] = value
                 waiting |= {self._place[name] for name in self._readers[bit]}
+
+
+def _solver(seconds: int, facts: Sequence[Value]) -> z3.Solver:
+    """Return a solver of Boolean terms that knows some."""
+    solver = z3.SolverFor("QF_FD")
+    solver.set("timeout", seconds * 1000)
+    solver.add(facts)
+    return solver
+
+
+def _now(register: Bit) -> Value:
+    return z3.Bool(f"n{register}")
+
+
+def _next(register: Bit) -> Value:
+    return z3.Bool(f"next{register}")
+
+
+def _has(word: Sequence[Bit], value: int, when: Callable[[Bit], Value] = _now) -> Value:
+    """Return whether a word of registers has a value."""
+    return z3.And([when(q) == bool(value >> place & 1) for place, q in enumerate(word)])
 
 
 class _Changed(Mapping[Bit, Value]):

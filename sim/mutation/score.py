@@ -23,21 +23,21 @@ from sim.mutation.netlist import Mutant, Mutants
 #: inference, two sources of random states of two words each, input dropout, the stochastic
 #: quantizer.
 MUTATED = Parameters.named("digits").replace(
-    layers=(9, 6, 5, 3),
+    layers=(9, 6, 9, 5),
     lanes=4,
     pixels_per_beat=4,
     activation_shifts=(1, 2, 1),
     delta_shifts=(1, 0),
     weight_bits=14,
     hidden_delta_bits=6,
-    bias_bits=18,
+    bias_bits=16,
     update_shifts=(5, 8, 20),
     random_width=64,
     random_sources=2,
     input_dropout_bits=2,
     inference="exact",
     quantizer="stochastic",
-    schedule=(1, 2),
+    schedule=(1, 2, 3),
 )
 
 # Mutants that a process gets at a time.

@@ -1,7 +1,8 @@
 """Packets for the core and what they mean, as ``docs/packets.md`` has it; random ones, too."""
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,7 +89,13 @@ class _Bytes:
 
 
 def packet(
-    parameters: Parameters, image: Sequence[int], label: int, *, sparse: bool, fault: str = ""
+    parameters: Parameters,
+    image: Sequence[int],
+    label: int,
+    *,
+    sparse: bool,
+    fault: str = "",
+    dropped: int | None = None,
 ) -> Packet:
     """Return the packet of an image.
 
@@ -98,11 +105,14 @@ def packet(
         label: Of a class, or not.
         sparse: Which format.
         fault: One of :data:`FAULTS`, or none; where there is no room for it, none.
+        dropped: Number of a byte behind the header that is not in TKEEP.
     """
     form = sparse_packets if sparse else dense_packets
     content = bytearray(form([image], [label], parameters.bus_bits)[0].tobytes())
     raw = _Bytes(content, sparse)
     _spoil(parameters, raw, fault)
+    if dropped is not None:
+        raw.dropped.add(parameters.bus_bits // 8 + dropped)
     return _read(parameters, raw)
 
 
@@ -180,39 +190,54 @@ def _read(p: Parameters, raw: _Bytes) -> Packet:
 
 
 def random_packet(parameters: Parameters, rng: random.Random, fault: str = "") -> Packet:
-    """Return a packet of a random image, blank and full ones among them."""
-    live = rng.choice((0.0, 0.2, 0.6, 1.0))
-    largest = rng.choice((1, parameters.activation_max, parameters.activation_max))
-    image = [
-        rng.randint(1, largest) if rng.random() < live else 0 for _ in range(parameters.layers[0])
-    ]
-    label = rng.randrange(parameters.layers[-1])
-    return packet(parameters, image, label, sparse=rng.random() < 0.5, fault=fault)
+    """Return a packet of a random image: blank and full ones, and single pixels, among them."""
+    p = parameters
+    image = [0] * p.layers[0]
+    live = rng.choice((0.0, None, 0.2, 0.6, 1.0, 1.0))
+    if live is None:
+        # Of one bit, often 1, so that sums have few bits, too.
+        image[rng.randrange(p.layers[0])] = 1 << rng.choice((0, rng.randrange(p.activation_bits)))
+    else:
+        largest = rng.choice((1, 2, p.activation_max, p.activation_max))
+        # Of every brightness, or all bright.
+        lowest = rng.choice((1, max(1, largest - largest // 8)))
+        image = [rng.randint(lowest, largest) if rng.random() < live else 0 for _ in image]
+    label = rng.randrange(p.layers[-1])
+    return packet(p, image, label, sparse=rng.random() < 0.5, fault=fault)
+
+
+def blank_packet(parameters: Parameters, rng: random.Random) -> Packet:
+    """Return a packet of one beat, a header that ends it."""
+    p = parameters
+    return packet(p, [0] * p.layers[0], rng.randrange(p.layers[-1]), sparse=True)
 
 
 def largest_state(parameters: Parameters) -> State:
     """Return a state of the largest weights and biases; those of every other class are negative."""
-    p, layout = parameters, Layout.of(parameters)
-    state = State.initial(p)
-    for layer, units in enumerate(p.layers[1:]):
-        for unit in range(units):
-            block, lane = divmod(unit, p.lanes)
-            sign = -1 if layer == p.depth - 1 and unit % 2 else 1
-            row = layout.row_base[layer] + block * p.layers[layer]
-            state.weights[row : row + p.layers[layer], lane] = sign * p.weight_max
-            state.biases[layout.block_base[layer] + block, lane] = sign * p.bias_max
-    return state
+    p = parameters
+
+    def unit(layer: int, number: int) -> tuple[list[int], int]:
+        sign = -1 if layer == p.depth - 1 and number % 2 else 1
+        return [sign * p.weight_max] * p.layers[layer], sign * p.bias_max
+
+    return _filled(State.initial(p), p, unit)
 
 
-def random_state(parameters: Parameters, rng: random.Random, *, powers: bool = False) -> State:
-    """Return a state in which weights and biases of every size occur, the largest too.
+def random_states(parameters: Parameters, rng: random.Random) -> Iterator[State]:
+    """Yield states, for ever, of four kinds in turns.
 
-    With ``powers``, the weights of a unit are 0 or one power of two, with any sign, and biases are
-    at the edge: sums of few bits.
+    * Weights and biases of every size, the largest too.
+    * The weights of a unit are 0 or one power of two, with any sign: sums of few bits.
+    * The weights of a unit are all alike, and mostly positive: long lists, and sums of every size,
+      up to the largest.
+    * Weights and biases at an edge, or a step from it, in every lane each of them by and by. Signs
+      of weights and bias differ, and of some units half of the weights are the largest, so that a
+      sum is small in spite of its bias, and its delta can have either sign.
     """
-    p, layout = parameters, Layout.of(parameters)
-    seeds = {name: rng.randrange(2**63) for name in ("draw_seed", "update_seed", "dropout_seed")}
-    state = State.initial(p.replace(**seeds))
+    p, last = parameters, parameters.depth - 1
+    powers = _dealt([1 << bit for bit in range(p.weight_max.bit_length())], rng)
+    lanes = [_dealt(_ties(p.weight_max) + _clips(p.weight_max), rng) for _ in range(p.lanes)]
+    bias_edges = _dealt(_clips(p.bias_max), rng)
 
     def word(largest: int) -> int:
         bound = max(1, rng.choice((largest, largest >> rng.randint(1, 8))))
@@ -220,18 +245,70 @@ def random_state(parameters: Parameters, rng: random.Random, *, powers: bool = F
         tie = min(largest, rng.choice((1, 3)) << rng.randrange(largest.bit_length()))
         return rng.choice((bound, -bound, tie, -tie, rng.randint(-bound, bound)))
 
-    def power() -> int:
-        return 1 << rng.randrange(p.weight_max.bit_length())
+    def of_any_size(layer: int, number: int) -> tuple[list[int], int]:
+        return [word(p.weight_max) for _ in range(p.layers[layer])], word(p.bias_max)
 
+    def of_few_bits(layer: int, number: int) -> tuple[list[int], int]:
+        size = next(powers)
+        weights = [rng.choice((0, size, size, -size)) for _ in range(p.layers[layer])]
+        return weights, rng.choice((0, 0, 1, -1)) * p.bias_max
+
+    def alike(layer: int, number: int) -> tuple[list[int], int]:
+        size = rng.choice((p.weight_max, next(powers), rng.randint(1, p.weight_max)))
+        positive = rng.random() < (0.5 if layer == last else 0.9)
+        weights = [size if positive else -size] * p.layers[layer]
+        bias = rng.choice((0, p.bias_max >> rng.randrange(p.bias_max.bit_length())))
+        return weights, bias if rng.random() < 0.9 else -bias
+
+    def at_edges(layer: int, number: int) -> tuple[list[int], int]:
+        lane, sign = lanes[number % p.lanes], rng.choice((1, -1))
+        large = rng.choice((0.0, 0.5))
+        weights = [
+            sign * (p.weight_max if rng.random() < large else next(lane))
+            for _ in range(p.layers[layer])
+        ]
+        return weights, -sign * next(bias_edges)
+
+    for unit in itertools.cycle((of_any_size, of_few_bits, alike, at_edges)):
+        seeds = {
+            name: rng.randrange(2**63) for name in ("draw_seed", "update_seed", "dropout_seed")
+        }
+        yield _filled(State.initial(p.replace(**seeds)), p, unit)
+
+
+def _ties(largest: int) -> list[int]:
+    """Return words about powers of two and three times those, where draws are rounded."""
+    exact = {times << bit for bit in range(largest.bit_length()) for times in (0, 1, 3)}
+    return _about(exact, largest)
+
+
+def _clips(largest: int) -> list[int]:
+    """Return words about those that are a power of two away from where a sum is clipped."""
+    return _about({largest + 1 - (1 << bit) for bit in range(largest.bit_length())}, largest)
+
+
+def _about(exact: set[int], largest: int) -> list[int]:
+    words = {word + step for word in exact for step in (-1, 0, 1)}
+    return sorted(word for word in words if 0 <= word <= largest)
+
+
+def _dealt(words: list[int], rng: random.Random) -> Iterator[int]:
+    """Yield words in random order, for ever: all of them before one comes again."""
+    while True:
+        yield from rng.sample(words, len(words))
+
+
+def _filled(
+    state: State, p: Parameters, unit: Callable[[int, int], tuple[Sequence[int], int]]
+) -> State:
+    """Fill a state with weights and bias of each unit of each layer; padding lanes hold 0."""
+    layout = Layout.of(p)
+    state.weights[...] = 0
     for layer, units in enumerate(p.layers[1:]):
-        for block in range(layout.blocks[layer]):
-            # Padding lanes hold 0.
-            for lane in range(min(p.lanes, units - block * p.lanes)):
-                row = layout.row_base[layer] + block * p.layers[layer]
-                size = power()
-                for each in range(row, row + p.layers[layer]):
-                    few = rng.choice((0, size, -size))
-                    state.weights[each, lane] = few if powers else word(p.weight_max)
-                bias = rng.choice((0, 1, -1)) * p.bias_max if powers else word(p.bias_max)
-                state.biases[layout.block_base[layer] + block, lane] = bias
+        for number in range(units):
+            weights, bias = unit(layer, number)
+            block, lane = divmod(number, p.lanes)
+            row = layout.row_base[layer] + block * p.layers[layer]
+            state.weights[row : row + len(weights), lane] = weights
+            state.biases[layout.block_base[layer] + block, lane] = bias
     return state
