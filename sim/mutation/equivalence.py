@@ -42,7 +42,7 @@ _TRIALS = ((0, 1, LIMIT), (1, 1, 10), (0, 2, 10), (1, 2, 10))
 _NARROW, _EXCUSED, _NEAR = 4, 64, 3
 
 # Seconds for all questions about what may differ, and for one of them.
-_ROUNDS, _STEP = 15, 5
+_ROUNDS, _STEP = 10, 5
 
 # Without the passes of `opt` that turn a register's feedback into an enable: every next value is
 # one bit.
