@@ -2,7 +2,7 @@
 
 The netlist with mutants is mapped to gates, without registers that reach no output. A mutant is
 *equivalent* if from every state, and for all inputs, it gives the same outputs and goes to the same
-next state as the netlist without it: then it does so for ever. Two things widen that:
+next state as the netlist without it: then it does so for ever. Three things widen that:
 
 * It is enough that this holds for two clocks together: registers may differ between them.
 * It is enough for states into which some state goes, and for the initial one.
@@ -57,7 +57,7 @@ techmap
 write_json gates.json
 """
 
-# Ports of memories: their outputs are free, their inputs must be the same.
+# Ports of memories: their outputs are free; their inputs must be the same where they count.
 _STATE = {"$memrd_v2": ("DATA",), "$memwr_v2": ()}
 
 # A bit of the netlist as the solver has it, or as it is known.
@@ -94,8 +94,8 @@ class _Gates:
         self._select: list[Bit] = module["ports"][SELECT]["bits"]
         self._readers: dict[Bit, list[str]] = defaultdict(list)
         self._gates: dict[str, tuple[str, dict[str, Bit]]] = {}
-        # What must not change in any clock.
-        self._seen: set[Bit] = set()
+        # What must not change in any clock in which one of these bits is 1.
+        self._seen: dict[Bit, set[Bit]] = defaultdict(set)
         # By the output of each register, its input.
         self._registers: dict[Bit, Bit] = {}
         self._initial: dict[Bit, bool] = {}
@@ -103,7 +103,7 @@ class _Gates:
         for port in module["ports"].values():
             for bit in port["bits"]:
                 if port["direction"] == "output":
-                    self._seen.add(bit)
+                    self._seen[bit].add("1")
                 else:
                     self._values[bit] = z3.Bool(f"n{bit}")
         for name, cell in module["cells"].items():
@@ -112,10 +112,17 @@ class _Gates:
                 self._registers[pins["Q"][0]] = pins["D"][0]
             elif kind in _STATE:
                 for pin, bits in pins.items():
-                    if pin not in _STATE[kind]:
-                        self._seen.update(bits)
+                    if pin in _STATE[kind]:
+                        self._values |= {bit: z3.Bool(f"n{bit}") for bit in bits}
                         continue
-                    self._values |= {bit: z3.Bool(f"n{bit}") for bit in bits}
+                    for place, bit in enumerate(bits):
+                        # What is not written does not matter.
+                        if kind == "$memwr_v2" and pin == "DATA":
+                            self._seen[bit].add(pins["EN"][place])
+                        elif kind == "$memwr_v2" and pin == "ADDR":
+                            self._seen[bit].update(pins["EN"])
+                        else:
+                            self._seen[bit].add("1")
             else:
                 self._gates[name] = (kind, {pin: bits[0] for pin, bits in pins.items()})
         self._order = self._sorted()
@@ -278,7 +285,7 @@ class _Gates:
                 ]
             )
             solver.push()
-            solver.add(z3.Or([each for bit, each in differ.items() if bit in self._seen]))
+            solver.add(z3.Or(self._visible(changed, values)))
             if solver.check() != z3.unsat:
                 return False
             solver.pop()
@@ -328,15 +335,22 @@ class _Gates:
                 bit: True for i, bit in enumerate(self._select) if number >> i & 1
             }
             self._propagate(values, changed)
-            differ += [
-                z3.Xor(_term(value), _term(values[bit]))
-                for bit, value in changed.items()
-                if bit in self._seen
-            ]
+            differ += self._visible(changed, values)
             registers = {q: changed[d] for q, d in self._registers.items() if d in changed}
         return differ + [
             z3.Xor(_term(value), _term(values[self._registers[q]]))
             for q, value in registers.items()
+        ]
+
+    def _visible(self, changed: dict[Bit, Value], values: dict[Bit, Value]) -> list[Value]:
+        """Return for each output and memory bit that is changed whether that shows."""
+        return [
+            z3.And(
+                z3.Xor(_term(value), _term(values[bit])),
+                z3.Or([_term(values[enable]) for enable in self._seen[bit]]),
+            )
+            for bit, value in changed.items()
+            if bit in self._seen
         ]
 
     def _propagate(self, before: dict[Bit, Value], changed: dict[Bit, Value]) -> None:
