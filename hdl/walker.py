@@ -92,6 +92,8 @@ class Walker(wiring.Component):
         )
         self.phase = Signal(Phase)
         self.pass_index = Signal(EXTRA_DRAWS_BITS)
+        #: Another pass is to follow. It stands still long before a pass ends, so it is a register.
+        self.more = Signal()
         self.block = Signal(step["block"].shape)
         self.plane = Signal(step["plane"].shape)
         self.row_base = Signal(step["row_base"].shape)
@@ -149,6 +151,12 @@ class Walker(wiring.Component):
             self.again.eq(self.pass_index != 0),
         ]
 
+        m.d.sync += self.more.eq(
+            ~self.train
+            & (self.rule_in_hand == Rule.SAMPLED)
+            & (self.pass_index != self.extra_draws)
+        )
+
         with m.If(self.drained):
             m.d.sync += self.pending.eq(0)
 
@@ -189,13 +197,7 @@ class Walker(wiring.Component):
                         with m.Else():
                             m.d.sync += layer.eq(layer + 1)
             with m.Case(Phase.LOSS):
-                more = Signal()
-                m.d.comb += more.eq(
-                    ~self.train
-                    & (self.rule_in_hand == Rule.SAMPLED)
-                    & (self.pass_index != self.extra_draws)
-                )
-                with m.If(self.loss_done & more):
+                with m.If(self.loss_done & self.more):
                     m.d.comb += self.repeat.eq(1)
                     m.d.sync += [
                         self.phase.eq(Phase.FORWARD),
