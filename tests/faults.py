@@ -63,7 +63,7 @@ class WrongMask(Drain):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.load):
-            m.d.sync += self.mask.eq(-1)
+            m.d.sync += [self.mask.eq(-1), self.some.eq(-1)]
         return m
 
 

@@ -309,7 +309,7 @@ class ForgottenDrain(Walker):
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        m.d.comb += self.step.end.eq((self.position >= self.count) & self.closed)
+        m.d.comb += self.step.end.eq(~self.unread & self.closed)
         return m
 
 
