@@ -70,10 +70,8 @@ class Loader(wiring.Component):
         self.valid = Signal()
         self.pixels = Signal(shape["pixels"].shape)
         self.mask = Signal(p.pixels_per_beat)
-        #: Its lowest bit. This and ``more`` are registers, because a pixel on its way to the list,
-        #: and what the packets do in this clock, hang on them.
-        self.lowest = Signal(p.pixels_per_beat)
-        #: More than one pixel is left in the mask.
+        #: More than one pixel is left in the mask. A register, because what the packets do in this
+        #: clock hangs on it.
         self.more = Signal()
         self.index = Signal(unsigned_bits(p.layers[0] - 1))
         self.last = Signal()
@@ -99,11 +97,12 @@ class Loader(wiring.Component):
         read, write = input_list.read_port(), input_list.write_port()
         m.d.comb += [read.addr.eq(self.read_address), self.read_entry.eq(read.data)]
 
-        lowest = self.lowest
+        lowest = Signal(width)
         rest = Signal(width)
         done = Signal()
         accept = Signal()
         m.d.comb += [
+            lowest.eq(lowest_set(self.mask)),
             rest.eq(self.mask & ~lowest),
             done.eq(self.valid & ~self.more),
             self.samples.ready.eq(
@@ -146,11 +145,7 @@ class Loader(wiring.Component):
                 m.d.comb += write.data.value.eq(pixel - (pixel >> n))
 
         with m.If(live):
-            m.d.sync += [
-                self.mask.eq(rest),
-                lowest.eq(lowest_set(rest)),
-                self.more.eq(several_set(rest)),
-            ]
+            m.d.sync += [self.mask.eq(rest), self.more.eq(several_set(rest))]
         with m.If(self.listed):
             m.d.sync += count.eq(count + 1)
         with m.If(done):
@@ -165,7 +160,6 @@ class Loader(wiring.Component):
                 self.valid.eq(1),
                 self.pixels.eq(payload.pixels),
                 self.mask.eq(arriving),
-                lowest.eq(lowest_set(arriving)),
                 self.more.eq(several_set(arriving)),
                 self.index.eq(payload.index),
                 self.last.eq(payload.last),

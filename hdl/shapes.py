@@ -130,8 +130,8 @@ def words(view: data.View) -> Array:
 
 
 def lowest_set(value: Value) -> Value:
-    """Return ``value`` with all but its lowest set bit cleared."""
-    return Cat(value[k] & ~value[:k].any() for k in range(len(value)))
+    """Return ``value`` with all but its lowest set bit cleared (a carry chain)."""
+    return (value & (~value + 1))[: len(value)]
 
 
 def several_set(value: Value) -> Value:

@@ -52,8 +52,6 @@ def loader(p: Parameters) -> Bench:
         with m.If(unit.mask[k]):
             m.d.comb += first.eq(unit.index + k)
     pending = unit.valid & unit.mask.any()
-    lowest = unit.mask & (~unit.mask + 1)[:width]
-    bench.prove(implies(unit.valid, unit.lowest == lowest), "lowest is the mask's lowest pixel")
     bench.prove(
         implies(unit.valid, unit.more == (unit.mask & (unit.mask - 1)).any()),
         "more tells whether a word waits for its last pixel",
