@@ -13,6 +13,7 @@ from hdl.relu import Relu
 from hdl.shapes import (
     constant,
     depth_of,
+    groups,
     hidden_entry_shape,
     lanes_of,
     lowest_set,
@@ -22,9 +23,6 @@ from hdl.shapes import (
     sum_shape,
     words,
 )
-
-#: Lanes that are looked at together for the next live one.
-_GROUP = 8
 
 
 class Drain(wiring.Component):
@@ -88,7 +86,7 @@ class Drain(wiring.Component):
         self.mask = Signal(p.lanes)
         #: Which groups of its lanes have a live one. A register: a clock is too short to look at
         #: all lanes and find the first.
-        self.some = Signal(-(-p.lanes // _GROUP))
+        self.some = Signal(len(groups(self.mask)))
         self.held = Signal(self.sums.shape())
         self.layer = Signal(step["layer"].shape)
         self.block = Signal(step["block"].shape)
@@ -122,11 +120,11 @@ class Drain(wiring.Component):
         lowest = Signal(p.lanes)
         m.d.comb += [
             first.eq(lowest_set(self.some)),
-            several.eq(Cat(several_set(group) for group in _groups(self.mask))),
+            several.eq(Cat(several_set(group) for group in groups(self.mask))),
             lowest.eq(
                 Cat(
                     lowest_set(group) & first[number].replicate(len(group))
-                    for number, group in enumerate(_groups(self.mask))
+                    for number, group in enumerate(groups(self.mask))
                 )
             ),
             self.drained.eq(self.busy & ~several_set(self.some) & (several == 0)),
@@ -156,7 +154,7 @@ class Drain(wiring.Component):
             with m.Switch(self.step.layer):
                 for layer, mask in enumerate(live):
                     with m.Case(layer):
-                        some = Cat(group.any() for group in _groups(mask))
+                        some = Cat(group.any() for group in groups(mask))
                         m.d.sync += [self.mask.eq(mask), self.some.eq(some)]
 
         # e2: the lane's sum. The select is one-hot, so an OR of masked words is the multiplexer.
@@ -261,8 +259,3 @@ class Drain(wiring.Component):
             m.d.sync += self.closed.bit_select(self.layer, 1).eq(1)
         with m.If(self.clear):
             m.d.sync += [self.count.as_value().eq(0), self.closed.eq(0)]
-
-
-def _groups(mask: Value) -> list[Value]:
-    """Return the lanes of a mask in groups; the last one may be smaller."""
-    return [mask[low : low + _GROUP] for low in range(0, len(mask), _GROUP)]

@@ -41,6 +41,19 @@ def amount_shape(parameters: Parameters) -> Shape:
     return Shape.cast(range(_widened_bits(parameters)))
 
 
+def shift_amount_signature(parameters: Parameters, amount: Shape) -> wiring.Signature:
+    """Return the ports of what works out the shift of all lanes, with ``amount`` of a shape."""
+    p = parameters
+    return wiring.Signature(
+        {
+            "exponent": In(unsigned(Formats.of(p).exponent_bits)),
+            "layer": In(unsigned_bits(p.depth - 1)),
+            "rate_shift": In(unsigned_bits(p.max_rate_shift)),
+            "amount": Out(amount),
+        }
+    )
+
+
 class ShiftAmount(wiring.Component):
     """Work out the shift of the deltas, the same for all lanes, combinationally.
 
@@ -52,15 +65,8 @@ class ShiftAmount(wiring.Component):
     """
 
     def __init__(self, parameters: Parameters) -> None:
-        self._p = p = parameters
-        super().__init__(
-            {
-                "exponent": In(unsigned(Formats.of(p).exponent_bits)),
-                "layer": In(unsigned_bits(p.depth - 1)),
-                "rate_shift": In(unsigned_bits(p.max_rate_shift)),
-                "amount": Out(amount_shape(p)),
-            }
-        )
+        self._p = parameters
+        super().__init__(shift_amount_signature(parameters, amount_shape(parameters)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -7,6 +7,9 @@ from golden.formats import EXTRA_DRAWS_BITS, Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 
+#: Lanes that are looked at together: a power of two.
+LANE_GROUP = 8
+
 
 def sample_shape(parameters: Parameters) -> data.StructLayout:
     """Payload of the sample stream: one transfer (``docs/architecture.md``, section 3)."""
@@ -82,6 +85,14 @@ def step_shape(parameters: Parameters) -> data.StructLayout:
 def lanes_of(parameters: Parameters, shape: Shape) -> data.ArrayLayout:
     """One word of ``shape`` for each lane, lane 0 in the lowest bits."""
     return data.ArrayLayout(shape, parameters.lanes)
+
+
+def groups(lanes: Value | range) -> list[Value | range]:
+    """Return lanes, numbers or bits of a mask, in groups of ``LANE_GROUP``; the last may be less.
+
+    A clock is too short to choose one of all lanes; it is done in two levels.
+    """
+    return [lanes[low : low + LANE_GROUP] for low in range(0, len(lanes), LANE_GROUP)]
 
 
 def sum_shape(parameters: Parameters) -> Shape:

@@ -3,6 +3,7 @@
 from amaranth.hdl import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.formats import Formats, unsigned_bits
 from golden.layout import Layout
@@ -21,9 +22,11 @@ from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
 from hdl.register_map import MEMORIES
 from hdl.shapes import (
+    LANE_GROUP,
     constant,
     delta_shape,
     depth_of,
+    groups,
     hidden_entry_shape,
     input_entry_shape,
     lanes_of,
@@ -461,16 +464,15 @@ class Trainer(wiring.Component):
     def _host_weight(self, m: Module, row: data.View) -> Value:
         """Return the weight that the host asks for, of the row at s5, a clock later.
 
-        In two clocks, one within groups of 8 lanes and one to choose the group: one does not pass
-        over all lanes.
+        In two clocks, one within groups of lanes and one to choose the group.
         """
-        lanes = range(self._p.lanes)
+        within = exact_log2(LANE_GROUP)
         near = []
-        for low in lanes[::8]:
-            near.append(Signal(signed(self._p.weight_bits), name=f"host_weight{low}"))
-            group = Array(row[lane] for lane in lanes[low : low + 8])
-            m.d.sync += near[-1].eq(group[self.host.lane[:3]])
-        return Array(near)[self.host.lane[3:]] if len(near) > 1 else near[0]
+        for group in groups(range(self._p.lanes)):
+            near.append(Signal(signed(self._p.weight_bits), name=f"host_weight{group[0]}"))
+            weights = Array(row[lane] for lane in group)
+            m.d.sync += near[-1].eq(weights[self.host.lane[:within]])
+        return Array(near)[self.host.lane[within:]] if len(near) > 1 else near[0]
 
     def _host_half(self, source: RandomSource) -> Value:
         """Return the 32 bits of a random state that the host asks for."""

@@ -8,11 +8,12 @@ all of them registered. That is the network of ``connect = "none"`` and ``quanti
 
 from amaranth.hdl import *
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
-from golden.formats import Formats, unsigned_bits
+from golden.formats import unsigned_bits
 from golden.parameters import Parameters
 from golden.state import State
+from hdl.gradient import shift_amount_signature
 from hdl.lane import lane_signature
 from hdl.rounding import add_carry
 from hdl.shapes import constant, sum_shape
@@ -39,21 +40,11 @@ def _amount_shape(parameters: Parameters) -> Shape:
 
 
 class ProductShift(wiring.Component):
-    """The shift of the products ``d * x``: ``K`` above its smallest value, ``u + 1`` at most.
-
-    Ports are those of ``hdl.gradient.ShiftAmount``.
-    """
+    """The shift of the products ``d * x``: ``K`` above its smallest value, ``u + 1`` at most."""
 
     def __init__(self, parameters: Parameters) -> None:
-        self._p = p = parameters
-        super().__init__(
-            {
-                "exponent": In(unsigned(Formats.of(p).exponent_bits)),
-                "layer": In(unsigned_bits(p.depth - 1)),
-                "rate_shift": In(unsigned_bits(p.max_rate_shift)),
-                "amount": Out(_amount_shape(p)),
-            }
-        )
+        self._p = parameters
+        super().__init__(shift_amount_signature(parameters, _amount_shape(parameters)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

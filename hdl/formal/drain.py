@@ -6,7 +6,7 @@ from golden.layout import Layout
 from golden.parameters import Parameters
 from hdl.drain import Drain
 from hdl.formal.bench import Bench, implies, memory_word
-from hdl.shapes import hidden_entry_shape
+from hdl.shapes import groups, hidden_entry_shape
 
 #: Clocks from a lane's turn to its entry in the list.
 _STAGES = 4
@@ -58,8 +58,7 @@ def drain(p: Parameters) -> Bench:
             implies(unit.busy & here & last_one, ~padding), "padding lanes have no activation"
         )
 
-    for number, some in enumerate(unit.some):
-        group = unit.mask[8 * number : 8 * number + 8]
+    for some, group in zip(unit.some, groups(unit.mask), strict=True):
         bench.prove(implies(unit.busy, some == group.any()), "some tells which groups have a lane")
 
     # The lanes on their way: whether one is at a stage, and its unit.
