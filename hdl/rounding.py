@@ -33,18 +33,36 @@ def add_carry(a: Value, b: Value, carry: Value) -> Value:
     return (Cat(carry, a).as_signed() + Cat(carry, b).as_signed()).shift_right(1)
 
 
-def saturate(value: Value, bits: int) -> Value:
+def sum_is(a: Value, b: Value, constant: int) -> Value:
+    """Return whether ``a + b`` of two signed values is a constant, sooner than their sum is there.
+
+    If each bit of the sum is that of the constant, the bits also say what each place carries: it is
+    enough to look at two places at a time.
+    """
+    width = max(len(a), len(b)) + 1
+    a, b = (Cat(each, each[-1].replicate(width - len(each))) for each in (a, b))
+    total = Const(constant, signed(width))
+    carries = (a & b) | ((a | b) & ~total)
+    return (a ^ b ^ total)[:width] == Cat(0, carries)[:width]
+
+
+def saturate(value: Value, bits: int, lowest: Value | None = None) -> Value:
     """Return ``clip(value, 2**(bits-1) - 1)``, signed, ``bits`` wide (contract, section 1).
 
     Saturation is symmetric: ``-2**(bits-1)`` becomes ``-(2**(bits-1) - 1)`` too. It looks at bits
     instead of comparing, because a comparison costs a carry chain a lane.
+
+    Args:
+        value: Signed.
+        bits: Of the result.
+        lowest: Whether the value is ``-2**(bits-1)``, where that is known sooner than the value.
     """
     sign = value[-1]
     # At least one bit above the result's sign bit, so that `high` is never empty.
     wide = Cat(value, sign.replicate(max(0, bits + 1 - len(value))))
     low, high = wide[: bits - 1], wide[bits - 1 : -1]
     above = ~sign & high.any()
-    below = sign & (~high.all() | ~low.any())
+    below = sign & (~high.all() | (~low.any() if lowest is None else lowest))
     clipped = Mux(above, -1, Mux(below, 1, low))[: bits - 1]
     result = Cat(clipped, sign).as_signed()
     assert len(result) == bits

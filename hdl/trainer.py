@@ -283,9 +283,12 @@ class Trainer(wiring.Component):
                 drain.sums[position].eq(lane.accumulator),
             ]
             lanes.append(lane)
+        # A register, because it goes to every lane's memory.
+        weight_enable = Signal()
+        m.d.sync += weight_enable.eq(backward(8) | host_stores["WEIGHTS"])
         m.d.comb += [
             weight_write.addr.eq(weight_rows[9 - 3]),
-            weight_write.en.eq(backward(9) | host_stores["WEIGHTS"]),
+            weight_write.en.eq(weight_enable),
         ]
         host_words = {
             "WEIGHTS": self._host_weight(m, weight5),

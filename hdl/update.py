@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats
 from golden.parameters import Parameters
-from hdl.rounding import add_carry, saturate
+from hdl.rounding import add_carry, saturate, sum_is
 
 
 class UpdateWeight(wiring.Component):
@@ -58,6 +58,8 @@ class UpdateBias(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        bits = len(self.new_bias)
         total = self.bias + self.increment
-        m.d.comb += self.new_bias.eq(saturate(total, len(self.new_bias)))
+        lowest = sum_is(self.bias, self.increment, -(1 << (bits - 1)))
+        m.d.comb += self.new_bias.eq(saturate(total, bits, lowest))
         return m
