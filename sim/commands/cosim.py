@@ -367,9 +367,11 @@ def _run_batches(run: CosimRun, dataset: Dataset) -> None:
         say_output(run.path)
         raise
     except KeyboardInterrupt as error:
+        # It may have come after a write, before `run` knew of it: the folder says what is done.
+        done = CosimRun.resume(run.path).done
         again = shlex.join(["nomul", "cosim", "--resume", "--output", str(run.path)])
         raise Interrupted(
-            f"interrupted, {run.done} of {report['samples']} samples are in lockstep; "
+            f"interrupted, {done} of {report['samples']} samples are in lockstep; "
             f"go on with: {again}"
         ) from error
     run.finish(final)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import *
 
+import golden.checkpoint
 import hdl.lane
 import sim.batch
 import sim.cosim_folder
@@ -32,6 +33,7 @@ from hdl.update import UpdateWeight
 from hdl.verilog import Generated, generate
 from sim.batch import BEFORE_FILE, REPLAY_FOLDER, Segment, batch, free_running
 from sim.cli import cli
+from sim.commands.common import Interrupted
 from sim.cosim_folder import LOCKSTEP, REPORT, SEGMENTS, START, CosimRun
 from sim.data import Dataset, load_digits
 from sim.divergence import WINDOW_FILE, DivergenceError
@@ -292,8 +294,8 @@ def test_lost_write_is_found_after_its_sample(
 
     def faulty(*arguments: object, **options: object) -> Generated:
         generated = generate(*arguments, **options)
-        lost = r"if (weights__write__en && weight_row9 != 130)"
-        text, count = re.subn(r"if \(weights__write__en\)", lost, generated.verilog)
+        lost = r"if (weight_enable && weight_row9 != 130)"
+        text, count = re.subn(r"if \(weight_enable\)", lost, generated.verilog)
         assert count == 1
         return dataclasses.replace(generated, verilog=text)
 
@@ -415,6 +417,26 @@ def test_wrong_options(
     with pytest.raises(RunError, match=words):
         cli.main(["cosim", *options], standalone_mode=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_just_behind_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message counts the segment that the folder has, though the run did not come to know."""
+    real = golden.checkpoint.replace_file
+
+    def replace_file(path: Path, content: bytes) -> None:
+        real(path, content)
+        if path.name == LOCKSTEP and (path.parent / SEGMENTS).read_text().count("\n") == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(golden.checkpoint, "replace_file", replace_file)
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(SMALL.to_toml())
+    options = ["--engine", "batch", "--samples", "40", "--epochs", "0", "--output", "run"]
+    with pytest.raises(Interrupted, match="interrupted, 20 of 40 samples"):
+        cli.main(["cosim", "--config", "small.toml", *options], standalone_mode=False)
+    assert CosimRun.resume(Path("run")).done == 20
 
 
 def test_interrupted_command_goes_on(tmp_path: Path) -> None:
