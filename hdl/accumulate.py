@@ -35,7 +35,9 @@ class Select(wiring.Component):
     Attributes:
         draw: ``T``, in ``-2**g .. 2**g``.
         x: Signed, never ``-2**(width-1)``: deltas are symmetric, so that ``-x`` has ``width`` bits.
-        product: A register: ``T * x``, ``g`` fraction bits.
+        term: A register: ``T * x`` less ``carry``, ``g`` fraction bits.
+        carry: A register: 1 for a negative ``T``, of which ``term`` has only the ones' complement.
+            The adders behind have room for it.
     """
 
     def __init__(self, width: int, g: int) -> None:
@@ -44,7 +46,8 @@ class Select(wiring.Component):
             {
                 "draw": In(signed(2 + g)),
                 "x": In(signed(width)),
-                "product": Out(signed(width + g)),
+                "term": Out(signed(width + g)),
+                "carry": Out(1),
             }
         )
 
@@ -55,12 +58,12 @@ class Select(wiring.Component):
         if self._g:
             # Of a T that is not 0, an odd one is +1 or -1.
             magnitude = Mux(self.draw[0], self.x, self.x.shift_left(1))
-        # -x = ~x + 1; the carry out of the top is dropped, |T * x| fits.
+        # -x = ~x + 1.
         inverted = magnitude.as_unsigned() ^ negative.replicate(len(magnitude))
-        m.d.sync += self.product.eq((inverted + negative)[: len(self.product)])
+        m.d.sync += [self.term.eq(inverted.as_signed()), self.carry.eq(negative)]
         # A reset of the register costs nothing, a mask costs a look-up table for each bit.
         with m.If(self.draw == 0):
-            m.d.sync += self.product.eq(0)
+            m.d.sync += self.term.eq(0)
         return m
 
 

@@ -9,6 +9,7 @@ from golden.parameters import Parameters
 from golden.probes import tree_depth
 from hdl.collision import UNUSED_ON_COLLISION
 from hdl.gradient import HiddenDelta
+from hdl.rounding import add_carry
 from hdl.shapes import depth_of, hidden_entry_shape, step_shape
 
 
@@ -19,7 +20,8 @@ class Backward(wiring.Component):
     scratch memory, one word a list entry (``docs/architecture.md``, section 6).
 
     Attributes:
-        products: ``T * d`` of every lane at s7.
+        terms: ``T * d`` of every lane at s7, less its carry.
+        carries: 1 to add to a lane's term.
         step5: The step at s5.
         entry5: Its list word.
         delta_valid: Write ``delta`` to unit ``delta_block``, ``delta_lane`` of the layer below.
@@ -37,7 +39,8 @@ class Backward(wiring.Component):
         step, entry = step_shape(p), hidden_entry_shape(p)
         super().__init__(
             {
-                "products": In(data.ArrayLayout(signed(formats.product_bits), p.lanes)),
+                "terms": In(data.ArrayLayout(signed(formats.product_bits), p.lanes)),
+                "carries": In(p.lanes),
                 "step5": In(step),
                 "entry5": In(entry),
                 "delta_valid": Out(1),
@@ -53,11 +56,15 @@ class Backward(wiring.Component):
         #: The last level fits partial_bits, which counts every unit of the layer: lanes without a
         #: unit add 0.
         self.tree: list[list[Signal]] = []
+        #: To each of them, a carry that is still to be added: of the two terms of a sum, one's
+        #: carry goes into the adder, the other's waits for the next level.
+        self.waiting: list[list[Signal]] = []
         count = p.lanes
         for stage in range(tree_depth(p.lanes)):
             count = -(-count // 2)
             bits = formats.product_bits + stage + 1
             self.tree.append([Signal(signed(bits), name=f"tree{stage}_{i}") for i in range(count)])
+            self.waiting.append([Signal(name=f"waiting{stage}_{i}") for i in range(count)])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -74,11 +81,16 @@ class Backward(wiring.Component):
             entries.append(entry)
         at_read, at_sum, at_write, at_delta = (steps[depth + i] for i in (0, 2, 3, 4))
 
-        level = [self.products[lane] for lane in range(p.lanes)]
-        for sums in self.tree:
+        terms, carries = [self.terms[lane] for lane in range(p.lanes)], [*self.carries]
+        for sums, waiting in zip(self.tree, self.waiting, strict=True):
             for i, total in enumerate(sums):
-                m.d.sync += total.eq(sum(level[2 * i + 1 : 2 * i + 2], level[2 * i]))
-            level = sums
+                pair = terms[2 * i : 2 * i + 2]
+                if len(pair) == 2:
+                    m.d.sync += total.eq(add_carry(*pair, carries[2 * i]))
+                else:
+                    m.d.sync += total.eq(*pair)
+                m.d.sync += waiting[i].eq(carries[2 * i : 2 * i + 2][-1])
+            terms, carries = sums, waiting
 
         m.submodules.scratch = scratch = memory.Memory(
             shape=self.partial.shape(),
@@ -93,8 +105,8 @@ class Backward(wiring.Component):
 
         wanted = at_sum.entry & at_sum.backward & (at_sum.layer != 0)
         with m.If(wanted):
-            below = Mux(at_sum.block == 0, 0, scratch_word)
-            m.d.sync += self.partial.eq(level[0] + below)
+            below = Mux(at_sum.block == 0, 0, scratch_word).as_signed()
+            m.d.sync += self.partial.eq(add_carry(terms[0], below, carries[0]))
 
         written = Signal()
         m.d.comb += [

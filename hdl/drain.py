@@ -3,6 +3,7 @@
 from amaranth.hdl import *
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.formats import unsigned_bits
 from golden.layout import Layout
@@ -11,14 +12,16 @@ from hdl.collision import UNUSED_ON_COLLISION
 from hdl.loss import Loss
 from hdl.relu import Relu
 from hdl.shapes import (
+    LANE_GROUP,
+    at_least,
     constant,
     depth_of,
     groups,
     hidden_entry_shape,
     lanes_of,
+    lowest_index,
     lowest_set,
     one_hot_index,
-    several_set,
     step_shape,
     sum_shape,
     words,
@@ -117,29 +120,31 @@ class Drain(wiring.Component):
 
         first = Signal.like(self.some)
         several = Signal.like(self.some)
-        lowest = Signal(p.lanes)
+        leaving = Cat(
+            lowest_set(lanes) & chosen.replicate(len(lanes))
+            for lanes, chosen in zip(groups(self.mask), first, strict=True)
+        )
         m.d.comb += [
             first.eq(lowest_set(self.some)),
-            several.eq(Cat(several_set(group) for group in groups(self.mask))),
-            lowest.eq(
-                Cat(
-                    lowest_set(group) & first[number].replicate(len(group))
-                    for number, group in enumerate(groups(self.mask))
-                )
-            ),
-            self.drained.eq(self.busy & ~several_set(self.some) & (several == 0)),
+            several.eq(Cat(at_least(group, 2) for group in groups(self.mask))),
+            self.drained.eq(self.busy & ~at_least(self.some, 2) & (several == 0)),
         ]
         e1_valid = Signal()
         e1_fin = Signal()
-        e1_lane = Signal(p.lanes)
+        #: The group that has the lane, and of each group the place in it.
+        e1_group = Signal.like(first)
+        e1_places = []
+        for number, lanes in enumerate(groups(self.mask)):
+            e1_places.append(Signal(unsigned_bits(len(lanes) - 1), name=f"e1_place{number}"))
+            m.d.sync += e1_places[-1].eq(lowest_index(lanes))
         m.d.sync += [
             e1_valid.eq(self.busy & (self.mask != 0)),
             e1_fin.eq(self.drained),
-            e1_lane.eq(lowest),
+            e1_group.eq(first),
         ]
         with m.If(self.busy):
             m.d.sync += [
-                self.mask.eq(self.mask & ~lowest),
+                self.mask.eq(self.mask & ~leaving),
                 self.some.eq(self.some & ~(first & ~several)),
                 self.busy.eq(~self.drained),
             ]
@@ -157,17 +162,21 @@ class Drain(wiring.Component):
                         some = Cat(group.any() for group in groups(mask))
                         m.d.sync += [self.mask.eq(mask), self.some.eq(some)]
 
-        # e2: the lane's sum. The select is one-hot, so an OR of masked words is the multiplexer.
+        # e2: the lane's sum. Each group chooses one of its own, by a multiplexer that stands near
+        # its lanes; only what the groups chose goes to one place.
         e2_valid = Signal()
         e2_fin = Signal()
         m.d.sync += [e2_valid.eq(e1_valid), e2_fin.eq(e1_fin)]
-        selected = Const(0, len(self.sum))
-        for lane in range(p.lanes):
-            selected = selected | (
-                self.held[lane].as_unsigned() & e1_lane[lane].replicate(len(self.sum))
-            )
+        selected, place = Const(0, len(self.sum)), Const(0, exact_log2(LANE_GROUP))
+        for number, (here, lanes) in enumerate(zip(e1_places, groups(range(p.lanes)), strict=True)):
+            near = Array(self.held[lane].as_unsigned() for lane in lanes)[here]
+            selected |= near & e1_group[number].replicate(len(self.sum))
+            place |= here & e1_group[number].replicate(len(here))
         with m.If(e1_valid):
-            m.d.sync += [self.sum.eq(selected), self.lane.eq(one_hot_index(e1_lane))]
+            m.d.sync += [
+                self.sum.eq(selected),
+                self.lane.eq(Cat(place, one_hot_index(e1_group))),
+            ]
 
         # First unit of a block: a table of constants, because lanes need not be a power of two.
         bases = [block * p.lanes for block in range(max(layout.blocks))]

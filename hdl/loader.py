@@ -9,11 +9,11 @@ from golden.parameters import Parameters
 from hdl.collision import UNUSED_ON_COLLISION
 from hdl.random_source import RandomSource
 from hdl.shapes import (
+    at_least,
     input_entry_shape,
+    lowest_index,
     lowest_set,
-    one_hot_index,
     sample_shape,
-    several_set,
     words,
 )
 
@@ -97,13 +97,11 @@ class Loader(wiring.Component):
         read, write = input_list.read_port(), input_list.write_port()
         m.d.comb += [read.addr.eq(self.read_address), self.read_entry.eq(read.data)]
 
-        lowest = Signal(width)
-        rest = Signal(width)
+        lowest = Signal(unsigned_bits(width - 1))
         done = Signal()
         accept = Signal()
         m.d.comb += [
-            lowest.eq(lowest_set(self.mask)),
-            rest.eq(self.mask & ~lowest),
+            lowest.eq(lowest_index(self.mask)),
             done.eq(self.valid & ~self.more),
             self.samples.ready.eq(
                 (~self.valid | (done & ~self.last))
@@ -119,16 +117,13 @@ class Loader(wiring.Component):
         )
 
         count = words(self.count)[self.buffer]
-        # The select is one-hot, so an OR of masked pixels is the multiplexer.
-        pixel = Const(0, p.activation_bits)
-        for k in range(width):
-            pixel = pixel | (self.pixels[k] & lowest[k].replicate(p.activation_bits))
+        pixel = words(self.pixels)[lowest]
         live = Signal()
         m.d.comb += [
             live.eq(self.valid & (self.mask != 0)),
             write.addr.eq(Mux(self.buffer, inputs, 0) + count),
             # The unit's number is below n_0: the mask has no bit beyond the last pixel.
-            write.data.index.eq(self.index + one_hot_index(lowest)),
+            write.data.index.eq(self.index + lowest),
             write.data.value.eq(pixel),
             write.en.eq(self.listed),
             self.listed.eq(live),
@@ -145,7 +140,10 @@ class Loader(wiring.Component):
                 m.d.comb += write.data.value.eq(pixel - (pixel >> n))
 
         with m.If(live):
-            m.d.sync += [self.mask.eq(rest), self.more.eq(several_set(rest))]
+            m.d.sync += [
+                self.mask.eq(self.mask & ~lowest_set(self.mask)),
+                self.more.eq(at_least(self.mask, 3)),
+            ]
         with m.If(self.listed):
             m.d.sync += count.eq(count + 1)
         with m.If(done):
@@ -160,7 +158,7 @@ class Loader(wiring.Component):
                 self.valid.eq(1),
                 self.pixels.eq(payload.pixels),
                 self.mask.eq(arriving),
-                self.more.eq(several_set(arriving)),
+                self.more.eq(at_least(arriving, 2)),
                 self.index.eq(payload.index),
                 self.last.eq(payload.last),
                 self.begun.eq(~payload.last),

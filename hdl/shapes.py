@@ -145,12 +145,26 @@ def lowest_set(value: Value) -> Value:
     return (value & (~value + 1))[: len(value)]
 
 
-def several_set(value: Value) -> Value:
-    """Return whether more than one bit of ``value`` is set."""
-    if len(value) < 2:
+def lowest_index(value: Value) -> Value:
+    """Return the position of the lowest set bit of ``value``, the highest if there is none."""
+
+    def among(positions: range) -> Value:
+        if len(positions) == 1:
+            return Const(positions[0], unsigned_bits(len(value) - 1))
+        low, high = positions[: len(positions) // 2], positions[len(positions) // 2 :]
+        return Mux(value[low.start : low.stop].any(), among(low), among(high))
+
+    return among(range(len(value)))
+
+
+def at_least(value: Value, count: int) -> Value:
+    """Return whether at least ``count`` bits of ``value`` are set."""
+    if count > len(value):
         return Const(0, 1)
+    if count <= 1:
+        return value.any() if count else Const(1, 1)
     low, high = value[: len(value) // 2], value[len(value) // 2 :]
-    return several_set(low) | several_set(high) | (low.any() & high.any())
+    return Cat(at_least(low, n) & at_least(high, count - n) for n in range(count + 1)).any()
 
 
 def one_hot_index(one_hot: Value) -> Value:

@@ -46,8 +46,12 @@ def backward_sum(p: Parameters) -> Bench:
             holds = holds & implies(wanted(stage) & (each.layer == layer), within(value, bound))
         return holds
 
-    for lane in range(p.lanes):
-        bench.assume(bounded(unit.products[lane], 7, lane, 1))
+    level = [
+        bench.named(unit.terms[lane] + unit.carries[lane], f"product{lane}")
+        for lane in range(p.lanes)
+    ]
+    for lane, product in enumerate(level):
+        bench.assume(bounded(product, 7, lane, 1))
     for stage, each in enumerate(steps):
         holds = each.layer < p.depth
         for layer, count in enumerate(blocks):
@@ -58,9 +62,12 @@ def backward_sum(p: Parameters) -> Bench:
             bench.assume(holds)
         else:
             bench.prove(holds, "a step stays what it is on its way")
-    level = [unit.products[lane] for lane in range(p.lanes)]
-    for stage, sums in enumerate(unit.tree):
-        for i, total in enumerate(sums):
+    for stage, (sums, waiting) in enumerate(zip(unit.tree, unit.waiting, strict=True)):
+        totals = [
+            bench.named(total + carry, f"total{stage}_{i}")
+            for i, (total, carry) in enumerate(zip(sums, waiting, strict=True))
+        ]
+        for i, total in enumerate(totals):
             late = [
                 bench.past(each, f"term{stage}_{i}_{k}")
                 for k, each in enumerate(level[2 * i : 2 * i + 2])
@@ -72,7 +79,7 @@ def backward_sum(p: Parameters) -> Bench:
                 bounded(total, 8 + stage, i * width, lanes),
                 "a sum over some lanes is at most their number times the largest product",
             )
-        level = sums
+        level = totals
 
     # One column: how many of its blocks have been written.
     column = bench.fixed(unit.step5.position.shape(), "column")

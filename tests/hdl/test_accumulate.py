@@ -50,7 +50,9 @@ def select_vectors(p: Parameters) -> Vectors:
     draw, x = zip(*rows, strict=True)
     # Registers: what goes in comes out a clock later.
     late = [(0, 0), *rows[:-1]]
-    return Vectors({"draw": draw, "x": x}, {"product": [accumulate(0, *row) for row in late]})
+    carry = [int(t < 0) for t, _ in late]
+    term = [accumulate(0, *row) - c for row, c in zip(late, carry, strict=True)]
+    return Vectors({"draw": draw, "x": x}, {"term": term, "carry": carry})
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -76,7 +78,7 @@ class FaultySelect(Select):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.draw == 2):
-            m.d.sync += self.product.eq(self.x)
+            m.d.sync += self.term.eq(self.x)
         return m
 
 
@@ -92,6 +94,6 @@ def test_fault_in_accumulate_is_found(tmp_path: Path) -> None:
 def test_fault_in_select_is_found(tmp_path: Path) -> None:
     p = PARAMETER_SETS["half_steps"]
     faulty = Bench({"select": FaultySelect(p.hidden_delta_bits, 1)})
-    message = r"select, clock \d+:\s+product: expected -4094, got -2047\s"
+    message = r"select, clock \d+:\s+term: expected -4094, got -2047\s"
     with pytest.raises(SimulationFailed, match=message):
         check("icarus", faulty, {"select": select_vectors(p)}, tmp_path)
