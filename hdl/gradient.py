@@ -1,83 +1,108 @@
 """Shifts in place of the gradient's products: increments, and the deltas of hidden units."""
 
 from amaranth.hdl import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats, unsigned_bits
 from golden.parameters import Parameters
-from hdl.rounding import add_carry, saturate, shift_by_layer
+from hdl.rounding import saturate, shift_by_layer
 from hdl.shapes import constant
 
-# With d the delta, u random bits R, and
+# With d the delta, K the shift and r the random number, the increment of a weight is
 #
-#     v = floor(d * 2**(e - K + u + 1))
+#     ((d << e) + r) >> K  ==  (d + folded(r)) >> min(K - e, D)
 #
-# the increment of a weight, ((d << e) + r) >> K with r = ((2R + 1) << K) >> (u + 1), is
-# (v + 2R + 1) >> (u + 1), because floor(floor(x) + n) = floor(x + n) for an integer n, and
-# floor(floor(x) / 2**n) = floor(x / 2**n):
-#   K >= u + 1: r = (2R + 1) * 2**(K-u-1) exactly, so the contract's value is
-#               floor((d * 2**(e-K+u+1) + 2R + 1) / 2**(u+1)), and 2R + 1 lets v stand for its
-#               first term.
-#   K <  u + 1: d * 2**(e-K+u+1) is the integer v, and r = floor((2R + 1) / 2**(u+1-K)), so the
-#               contract's value is floor(floor((v + 2R + 1) / 2**(u+1-K)) / 2**K)
-#               = floor((v + 2R + 1) / 2**(u+1)).
+# for a delta of D bits and K >= e: golden.gradient.folded, of which r's bits below e meet zeros,
+# and of whose bits above those of any delta only the ends carry or borrow. What is added is the
+# same for all lanes: it is made once, and a lane shifts no bit that would be rounded away. For
+# K < e, nothing is rounded, and r >> e is 0.
 
 
-def _max_left(parameters: Parameters) -> int:
-    """Return the largest left shift ``e - K + u + 1`` of a delta, at least 0."""
-    p = parameters
-    return max(0, p.activation_bits - min(p.update_shifts) + p.update_bits + 1)
+def _least_shift(parameters: Parameters) -> int:
+    """Return the smallest right shift ``K - e`` of a delta; below 0 it goes left."""
+    return min(parameters.update_shifts) - parameters.activation_bits
 
 
-def _widened_bits(parameters: Parameters) -> int:
-    """Return the bits of a delta behind the largest left shift."""
-    return Formats.of(parameters).delta_bits + _max_left(parameters)
+def _longest_shift(parameters: Parameters) -> int:
+    """Return the longest right shift of a delta: one that leaves its sign alone."""
+    return max(1, _least_shift(parameters), Formats.of(parameters).delta_bits)
 
 
 def amount_shape(parameters: Parameters) -> Shape:
-    """Return the shape of a delta's right shift, from :class:`ShiftAmount` to :class:`Gradient`."""
-    # A larger shift leaves the sign alone, as this one does.
-    return Shape.cast(range(_widened_bits(parameters)))
+    """Return the shape of a delta's right shift, counted from the least."""
+    return unsigned(unsigned_bits(_longest_shift(parameters) - _least_shift(parameters)))
 
 
-def shift_amount_signature(parameters: Parameters, amount: Shape) -> wiring.Signature:
-    """Return the ports of what works out the shift of all lanes, with ``amount`` of a shape."""
+def rounding_shape(parameters: Parameters) -> Shape:
+    """Return the shape of what is added to a delta before its shift."""
+    return unsigned(_longest_shift(parameters))
+
+
+def update_step_signature(
+    parameters: Parameters, amount: Shape, rounding: Shape
+) -> wiring.Signature:
+    """Return the ports of what works out the shift and the rounding of all lanes' increments."""
     p = parameters
+    sources = p.random_sources
     return wiring.Signature(
         {
             "exponent": In(unsigned(Formats.of(p).exponent_bits)),
             "layer": In(unsigned_bits(p.depth - 1)),
             "rate_shift": In(unsigned_bits(p.max_rate_shift)),
+            "random": In(data.ArrayLayout(p.update_bits, sources)),
             "amount": Out(amount),
+            "rounding": Out(data.ArrayLayout(rounding, sources)),
         }
     )
 
 
-class ShiftAmount(wiring.Component):
-    """Work out the shift of the deltas, the same for all lanes, combinationally.
+class UpdateStep(wiring.Component):
+    """Work out what the increments of a step have in common, combinationally (contract, section 9).
 
     Attributes:
         exponent: ``e`` of the list entry.
         layer: Layer, counted from 0.
         rate_shift: ``sh`` of the sample.
+        random: ``R`` of each source, ``u`` random bits.
         amount: Right shift for :class:`Gradient`: ``K - e`` above its smallest value.
+        rounding: Of each source, what :class:`Gradient` adds: ``folded(r)``.
     """
 
     def __init__(self, parameters: Parameters) -> None:
-        self._p = parameters
-        super().__init__(shift_amount_signature(parameters, amount_shape(parameters)))
+        self._p = p = parameters
+        super().__init__(update_step_signature(p, amount_shape(p), rounding_shape(p)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         p = self._p
-        offset = _max_left(p) - p.update_bits - 1
-        # By the definition of the largest left shift, no amount is negative.
-        step = constant(m, self.layer, [k + offset for k in p.update_shifts], "step")
-        net = (step - self.exponent + self.rate_shift).as_unsigned()
-        largest = _widened_bits(p) - 1
-        m.d.comb += self.amount.eq(Mux(net > largest, largest, net))
+        least, longest = _least_shift(p), _longest_shift(p)
+        largest = max(p.update_shifts) + p.max_rate_shift - least
+        step = constant(m, self.layer, [k - least for k in p.update_shifts], "step")
+        # By the definition of the least shift, no difference is negative.
+        net = Signal(unsigned_bits(largest))
+        m.d.comb += [
+            net.eq((step - self.exponent + self.rate_shift).as_unsigned()),
+            self.amount.eq(Mux(net > longest - least, longest - least, net)),
+        ]
+        with m.Switch(net):
+            for shift in range(max(least, 1), least + largest + 1):
+                with m.Case(shift - least):
+                    for i in range(p.random_sources):
+                        folded = _folded(self.random[i], shift, longest)
+                        m.d.comb += self.rounding[i].eq(folded)
         return m
+
+
+def _folded(random: Value, shift: int, longest: int) -> Value:
+    """Return ``golden.gradient.folded`` of a random number ``r >> e``, for ``shift = K - e``."""
+    # r = ((2R + 1) << K) >> (u + 1).
+    draw = Cat(Const(1, 1), random)
+    number = Cat(Const(0, shift), draw)[len(draw) :]
+    if shift <= longest:
+        return number
+    low, high = number[: longest - 1], number[longest - 1 :]
+    return Mux(high.any(), Cat(low & high.all().replicate(len(low)), Const(1, 1)), low)
 
 
 class Gradient(wiring.Component):
@@ -87,42 +112,34 @@ class Gradient(wiring.Component):
 
     Attributes:
         delta: ``d``, points down the loss (s6).
-        amount: From :class:`ShiftAmount` (s6).
-        random: ``R``, the ``u`` random bits (s7).
+        rounding: From :class:`UpdateStep` (s6).
+        amount: From :class:`UpdateStep` (s7).
         enable7: There is a step to update with (s7).
-        whole: A register (s8): the increment, without what the fractions carry.
-        carry: A register (s8): 1 to add to it. The adder of :class:`hdl.update.UpdateWeight` has
-            room for it. Both are held unless ``enable7`` was set in the clock before.
-        increment: Their sum.
+        increment: A register (s8), held unless ``enable7`` was set in the clock before.
     """
 
     def __init__(self, parameters: Parameters) -> None:
         self._p = p = parameters
-        increment = signed(Formats.of(p).increment_bits)
         super().__init__(
             {
                 "delta": In(signed(Formats.of(p).delta_bits)),
+                "rounding": In(rounding_shape(p)),
                 "amount": In(amount_shape(p)),
-                "random": In(unsigned(p.update_bits)),
                 "enable7": In(1),
-                "whole": Out(increment),
-                "carry": Out(1),
-                "increment": Out(increment),
+                "increment": Out(signed(Formats.of(p).increment_bits)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        u = self._p.update_bits
-        widened = self.delta.shift_left(_max_left(self._p))
-        shifted = Signal(signed(_widened_bits(self._p)))
-        m.d.sync += shifted.eq(widened >> self.amount)
-
-        fraction = shifted[: u + 1] + Cat(Const(1, 1), self.random)
+        least = _least_shift(self._p)
+        total = self.delta + self.rounding
+        rounded = Signal(total.shape())
+        m.d.sync += rounded.eq(total)
+        placed = rounded.shift_left(-least) if least < 0 else rounded.shift_right(least)
         with m.If(self.enable7):
             # golden.formats bounds every increment: what is cut off repeats the sign.
-            m.d.sync += [self.whole.eq(shifted >> (u + 1)), self.carry.eq(fraction[-1])]
-        m.d.comb += self.increment.eq(add_carry(self.whole, Const(0, signed(1)), self.carry))
+            m.d.sync += self.increment.eq(placed >> self.amount)
         return m
 
 

@@ -9,7 +9,7 @@ from golden.parameters import Parameters
 from hdl.accumulate import Accumulate, Select
 from hdl.booth import Booth
 from hdl.connect import Connect, random_shape
-from hdl.gradient import Gradient, amount_shape
+from hdl.gradient import Gradient, amount_shape, rounding_shape
 from hdl.shapes import delta_shape, sum_shape
 from hdl.update import UpdateWeight
 
@@ -33,8 +33,8 @@ def lane_signature(parameters: Parameters) -> wiring.Signature:
             "bias6": In(signed(p.bias_bits)),
             "accumulate6": In(1),
             "first6": In(1),
-            "amount6": In(amount_shape(p)),
-            "random7": In(p.update_bits),
+            "rounding6": In(rounding_shape(p)),
+            "amount7": In(amount_shape(p)),
             "backward7": In(1),
             "backward8": In(1),
             "host_load": In(1),
@@ -43,7 +43,8 @@ def lane_signature(parameters: Parameters) -> wiring.Signature:
             "draw": Out(signed(2 + p.draw_fraction_bits)),
             "delta": Out(delta_shape(p)),
             "accumulator": Out(sum_shape(p)),
-            "product": Out(signed(formats.product_bits)),
+            "term": Out(signed(formats.product_bits)),
+            "carry": Out(1),
             "increment": Out(signed(formats.increment_bits)),
             "new_weight": Out(signed(p.weight_bits)),
         }
@@ -69,8 +70,8 @@ class Lane(wiring.Component):
         bias6: Bias word of the step at s6.
         accumulate6: The step is a forward entry or end.
         first6: It is the first of its block.
-        amount6: Shift of the delta.
-        random7: Random bits of the update.
+        rounding6: What is added to the delta before its shift.
+        amount7: Shift of the delta.
         backward7: The step is a backward entry.
         backward8: The step is a backward entry.
         host_load: Put ``host_data`` into the register of s9 (only while no step is under way).
@@ -79,8 +80,9 @@ class Lane(wiring.Component):
         draw: ``draw`` register of s6.
         delta: ``delta`` register of s6.
         accumulator: ``accumulator`` register of s7.
-        product: ``T * d``, s7.
-        increment: ``increment`` of s8, for the lockstep: no adder is built for it otherwise.
+        term: ``T * d`` less ``carry``, s7.
+        carry: 1 to add to it, s7.
+        increment: ``increment`` register of s8.
         new_weight: ``new_weight`` register of s9.
     """
 
@@ -129,14 +131,15 @@ class Lane(wiring.Component):
         m.d.comb += [
             select.draw.eq(self.draw),
             select.x.eq(self.delta),
-            self.product.eq(select.product),
+            self.term.eq(select.term),
+            self.carry.eq(select.carry),
         ]
 
         m.submodules.gradient = gradient = self.gradient
         m.d.comb += [
             gradient.delta.eq(self.delta),
-            gradient.amount.eq(self.amount6),
-            gradient.random.eq(self.random7),
+            gradient.rounding.eq(self.rounding6),
+            gradient.amount.eq(self.amount7),
             gradient.enable7.eq(self.backward7),
             self.increment.eq(gradient.increment),
         ]
@@ -147,8 +150,7 @@ class Lane(wiring.Component):
         m.submodules.update_weight = update_weight = UpdateWeight(p)
         m.d.comb += [
             update_weight.weight.eq(weight8),
-            update_weight.increment.eq(gradient.whole),
-            update_weight.carry.eq(gradient.carry),
+            update_weight.increment.eq(self.increment),
         ]
         with m.If(self.backward8):
             m.d.sync += self.new_weight.eq(update_weight.new_weight)

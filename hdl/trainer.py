@@ -14,7 +14,7 @@ from hdl.backward import Backward
 from hdl.biases import Biases
 from hdl.collision import UNUSED_ON_COLLISION
 from hdl.drain import Drain
-from hdl.gradient import ShiftAmount
+from hdl.gradient import UpdateStep
 from hdl.host import host_signature
 from hdl.lane import Lane
 from hdl.loader import Loader
@@ -69,7 +69,7 @@ class Trainer(wiring.Component):
     """
 
     #: What a lane is, and what works out the shift of all lanes.
-    lane_type, shift_amount_type = Lane, ShiftAmount
+    lane_type, update_step_type = Lane, UpdateStep
 
     #: ``sample_count`` after a reset; not 0 only in a test of all its bits.
     first_count = 0
@@ -221,34 +221,36 @@ class Trainer(wiring.Component):
                 m.d.comb += source.replace[i].eq(host_stores[name] & (host.row == i))
 
         m.submodules.quantize = quantize = Quantize(p)
-        m.submodules.shift_amount = shift_amount = self.shift_amount_type(p)
+        m.submodules.update_step = update_step = self.update_step_type(p)
         exponent = Signal(quantize.exponent.shape())
-        amount6 = Signal(shift_amount.amount.shape())
+        rounding6 = Signal(update_step.rounding.shape())
+        amount6, amount7 = (Signal.like(update_step.amount, name=f"amount{i}") for i in (6, 7))
         rate_shift = words(loader.shift)[walker.buffer]
         m.d.comb += [
             quantize.value.eq(values[4]),
-            shift_amount.exponent.eq(exponent),
-            shift_amount.layer.eq(steps[5].layer),
-            shift_amount.rate_shift.eq(rate_shift),
+            update_step.exponent.eq(exponent),
+            update_step.layer.eq(steps[5].layer),
+            update_step.rate_shift.eq(rate_shift),
         ]
         if p.quantizer == "stochastic":
             m.d.comb += quantize.random.eq(update.word[0])
         with m.If(steps[4].entry & steps[4].backward):
             m.d.sync += exponent.eq(quantize.exponent)
-        m.d.sync += amount6.eq(shift_amount.amount)
+        m.d.sync += [
+            rounding6.eq(update_step.rounding),
+            amount6.eq(update_step.amount),
+            amount7.eq(amount6),
+        ]
 
-        # Random bits wait for the words they round: DRAW at s5, UPDATE at s7.
         draw5 = [Signal(p.draw_bits, name=f"draw_bits5_{i}") for i in range(p.random_sources)]
-        update7 = []
+        update5 = [Signal(p.update_bits, name=f"update_bits5_{i}") for i in range(p.random_sources)]
         for i in range(p.random_sources):
             bits = draw.word[i][p.random_width - p.draw_bits :]
-            m.d.sync += draw5[i].eq(Mux(thresholded, 1 << (p.draw_bits - 1), bits))
-            bits = update.word[i][p.random_width - p.update_bits :]
-            for stage in range(5, 8):
-                register = Signal(p.update_bits, name=f"update_bits{stage}_{i}")
-                m.d.sync += register.eq(bits)
-                bits = register
-            update7.append(bits)
+            m.d.sync += [
+                draw5[i].eq(Mux(thresholded, 1 << (p.draw_bits - 1), bits)),
+                update5[i].eq(update.word[i][p.random_width - p.update_bits :]),
+            ]
+            m.d.comb += update_step.random[i].eq(update5[i])
 
         def backward(stage: int) -> Value:
             return steps[stage].entry & steps[stage].backward
@@ -272,8 +274,8 @@ class Trainer(wiring.Component):
                 lane.bias6.eq(bias6[position]),
                 lane.accumulate6.eq((steps[6].entry | steps[6].end) & ~steps[6].backward),
                 lane.first6.eq(steps[6].first),
-                lane.amount6.eq(amount6),
-                lane.random7.eq(update7[source]),
+                lane.rounding6.eq(rounding6[source]),
+                lane.amount7.eq(amount7),
                 lane.backward7.eq(backward(7)),
                 lane.backward8.eq(backward(8)),
                 lane.host_load.eq(host.load & (host.lane == position)),
@@ -321,7 +323,8 @@ class Trainer(wiring.Component):
             m.d.comb += [
                 behind.step5.eq(steps[5]),
                 behind.entry5.eq(entries[5]),
-                *(behind.products[i].eq(lane.product) for i, lane in enumerate(lanes)),
+                *(behind.terms[i].eq(lane.term) for i, lane in enumerate(lanes)),
+                behind.carries.eq(Cat(lane.carry for lane in lanes)),
             ]
             below = constant(m, behind.delta_layer, (0, *layout.block_base[:-1]), "delta_base")
             hidden_row = below + behind.delta_block

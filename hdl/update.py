@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import Formats
 from golden.parameters import Parameters
-from hdl.rounding import add_carry, saturate, sum_is
+from hdl.rounding import saturate, sum_is
 
 
 class UpdateWeight(wiring.Component):
@@ -15,8 +15,7 @@ class UpdateWeight(wiring.Component):
     Attributes:
         weight: ``W``, ``F`` fraction bits.
         increment: From the gradient, in units of the weight.
-        carry: 1 to add to it.
-        new_weight: ``clip(W + increment + carry, 2**F - 1)``.
+        new_weight: ``clip(W + increment, 2**F - 1)``.
     """
 
     def __init__(self, parameters: Parameters) -> None:
@@ -25,14 +24,13 @@ class UpdateWeight(wiring.Component):
             {
                 "weight": In(weight),
                 "increment": In(signed(Formats.of(parameters).increment_bits)),
-                "carry": In(1),
                 "new_weight": Out(weight),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        total = add_carry(self.weight, self.increment, self.carry)
+        total = self.weight + self.increment
         m.d.comb += self.new_weight.eq(saturate(total, len(self.new_weight)))
         return m
 

@@ -13,12 +13,11 @@ from amaranth.lib.wiring import In
 from golden.formats import unsigned_bits
 from golden.parameters import Parameters
 from golden.state import State
-from hdl.gradient import shift_amount_signature
+from hdl.gradient import update_step_signature
 from hdl.lane import lane_signature
-from hdl.rounding import add_carry
+from hdl.rounding import add_carry, saturate
 from hdl.shapes import constant, sum_shape
 from hdl.trainer import Trainer
-from hdl.update import UpdateWeight
 from hdl.verilog import Generated, generate_trainer
 
 
@@ -39,18 +38,21 @@ def _amount_shape(parameters: Parameters) -> Shape:
     return Shape.cast(range(largest + (1 << unsigned_bits(p.max_rate_shift))))
 
 
-class ProductShift(wiring.Component):
-    """The shift of the products ``d * x``: ``K`` above its smallest value, ``u + 1`` at most."""
+class ProductStep(wiring.Component):
+    """The shift of the products ``d * x``, ``K`` above its smallest value, and their random bits.
+
+    The random bits pass as they are: a product is rounded behind its shift.
+    """
 
     def __init__(self, parameters: Parameters) -> None:
-        self._p = parameters
-        super().__init__(shift_amount_signature(parameters, _amount_shape(parameters)))
+        self._p = p = parameters
+        super().__init__(update_step_signature(p, _amount_shape(p), unsigned(p.update_bits)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         least = least_shift(self._p)
         step = constant(m, self.layer, [k - least for k in self._p.update_shifts], "step")
-        m.d.comb += self.amount.eq(step + self.rate_shift)
+        m.d.comb += [self.amount.eq(step + self.rate_shift), self.rounding.eq(self.random)]
         return m
 
 
@@ -65,7 +67,13 @@ class MultiplierLane(wiring.Component):
     def __init__(self, parameters: Parameters) -> None:
         self._p = parameters
         members = dict(lane_signature(parameters).members)
-        super().__init__(members | {"amount6": In(_amount_shape(parameters))})
+        super().__init__(
+            members
+            | {
+                "rounding6": In(parameters.update_bits),
+                "amount7": In(_amount_shape(parameters)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -100,14 +108,15 @@ class MultiplierLane(wiring.Component):
         with m.Elif(self.accumulate6 & self.first6 & ~entry6):
             m.d.sync += self.accumulator.eq(bias_term)
 
-        m.d.sync += self.product.eq(self.weight * self.delta)
+        m.d.sync += self.term.eq(self.weight * self.delta)
 
-        # ((d * x + r) >> K), with r = ((2R + 1) << K) >> (u + 1): see hdl.gradient.
+        # ((d * x + r) >> K), with r = ((2R + 1) << K) >> (u + 1), is (v + 2R + 1) >> (u + 1), with
+        # v = (d * x) << (u + 1) >> K: lower bits meet zeros of r, or are shifted out with them.
         gradient = Signal(signed(len(self.delta) + len(value6)))
-        amount7 = Signal.like(self.amount6)
-        m.d.sync += [gradient.eq(self.delta * value6), amount7.eq(self.amount6)]
-        shifted = (gradient.shift_left(u + 1 - least)) >> amount7
-        fraction = shifted[: u + 1] + Cat(Const(1, 1), self.random7)
+        random7 = Signal.like(self.rounding6)
+        m.d.sync += [gradient.eq(self.delta * value6), random7.eq(self.rounding6)]
+        shifted = (gradient.shift_left(u + 1 - least)) >> self.amount7
+        fraction = shifted[: u + 1] + Cat(Const(1, 1), random7)
         whole, carry = Signal.like(self.increment), Signal()
         with m.If(self.backward7):
             m.d.sync += [whole.eq(shifted >> (u + 1)), carry.eq(fraction[-1])]
@@ -115,14 +124,9 @@ class MultiplierLane(wiring.Component):
 
         weight7, weight8 = Signal.like(self.weight), Signal.like(self.weight)
         m.d.sync += [weight7.eq(self.weight), weight8.eq(weight7)]
-        m.submodules.update_weight = update_weight = UpdateWeight(p)
-        m.d.comb += [
-            update_weight.weight.eq(weight8),
-            update_weight.increment.eq(whole),
-            update_weight.carry.eq(carry),
-        ]
         with m.If(self.backward8):
-            m.d.sync += self.new_weight.eq(update_weight.new_weight)
+            total = add_carry(weight8, whole, carry)
+            m.d.sync += self.new_weight.eq(saturate(total, p.weight_bits))
         with m.If(self.host_load):
             m.d.sync += self.new_weight.eq(self.host_data)
         return m
@@ -131,7 +135,7 @@ class MultiplierLane(wiring.Component):
 class MultiplierTrainer(Trainer):
     """The trainer with such lanes."""
 
-    lane_type, shift_amount_type = MultiplierLane, ProductShift
+    lane_type, update_step_type = MultiplierLane, ProductStep
 
     def _check(self, parameters: Parameters) -> None:
         if parameters != with_multipliers(parameters):

@@ -5,27 +5,29 @@ from amaranth.hdl import *
 from golden.formats import Formats
 from golden.parameters import Parameters
 from hdl.formal.bench import Bench, implies, within
-from hdl.gradient import BiasIncrement, Gradient, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, UpdateStep
 
 
 def gradient(p: Parameters) -> Bench:
     """For every delta, exponent, random number, layer and rate shift, two clocks later."""
     bench = Bench()
     m = bench.module
-    amount, unit = bench.unit(ShiftAmount(p), "amount"), bench.unit(Gradient(p))
-    m.d.comb += unit.amount.eq(amount.amount)
+    step, unit = bench.unit(UpdateStep(p), "step"), bench.unit(Gradient(p))
+    m.d.comb += unit.rounding.eq(step.rounding[0])
+    m.d.sync += unit.amount.eq(step.amount)
     bench.assume(within(unit.delta, (1 << (Formats.of(p).delta_bits - 1)) - 1))
-    bench.assume(amount.exponent <= p.activation_bits)
-    bench.assume(amount.layer < p.depth)
-    bench.assume(amount.rate_shift <= p.max_rate_shift)
+    bench.assume(step.exponent <= p.activation_bits)
+    bench.assume(step.layer < p.depth)
+    bench.assume(step.rate_shift <= p.max_rate_shift)
 
-    d, e, layer, sh = (
+    d, e, layer, sh, random = (
         bench.past(value, name)
         for value, name in (
             (unit.delta, "delta"),
-            (amount.exponent, "exponent"),
-            (amount.layer, "layer"),
-            (amount.rate_shift, "rate_shift"),
+            (step.exponent, "exponent"),
+            (step.layer, "layer"),
+            (step.rate_shift, "rate_shift"),
+            (step.random[0], "random"),
         )
     )
     u = p.update_bits
@@ -37,7 +39,7 @@ def gradient(p: Parameters) -> Bench:
     for shift in range(p.max_rate_shift + 1):
         for position, k in enumerate(p.update_shifts):
             n = k + shift
-            r = (((unit.random << 1) + 1) << n) >> (u + 1)
+            r = (((random << 1) + 1) << n) >> (u + 1)
             with m.If((layer == position) & (sh == shift)):
                 m.d.sync += expected.eq(((d << e) + r) >> n)
     bench.prove(

@@ -29,8 +29,6 @@ def write_back(p: Parameters) -> Bench:
     # The window lets nothing else pass.
     bench.assume(implies(unit.host_load, within(unit.host_data, p.weight_max)))
     bench.prove(within(unit.new_weight, p.weight_max), "what is written is in its range")
-    gradient = unit.gradient
-    bench.prove(unit.increment == gradient.whole + gradient.carry, "an increment fits its format")
     weight8 = bench.past(unit.weight, "weight", 2)
     updated = bench.past(unit.backward8 & ~unit.host_load, "updated")
     expected = Signal(signed(p.weight_bits))
@@ -41,7 +39,7 @@ def write_back(p: Parameters) -> Bench:
     )
     product = Signal(signed(len(unit.draw) + len(unit.delta)))
     m.d.sync += product.eq(unit.draw * unit.delta)
-    bench.prove(unit.product == product, "product == T * d, one clock later")
+    bench.prove(unit.term + unit.carry == product, "term + carry == T * d, one clock later")
     return bench
 
 

@@ -11,7 +11,7 @@ from golden.formats import Formats
 from golden.gradient import bias_increment, hidden_delta, weight_increment
 from golden.parameters import Parameters
 from golden.rounding import rounding
-from hdl.gradient import BiasIncrement, Gradient, HiddenDelta, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, HiddenDelta, UpdateStep
 from sim.simulators import SIMULATORS, SimulationFailed
 from tests.hdl.unit_bench import (
     HIDDEN_SETS,
@@ -56,9 +56,8 @@ def random_rows(p: Parameters, count: int) -> list[dict[str, int]]:
 @functools.cache
 def increment_vectors(p: Parameters) -> Vectors:
     rows = random_rows(p, 5000)
-    idle = {"random": 0, "enable": 0}
     # What belongs to s7 comes a clock after the rest, and the increment a clock after that.
-    s6, s7 = rows, [idle, *rows[:-1]]
+    enable7 = [0, *(row["enable"] for row in rows[:-1])]
     increments, held = [0, 0], 0
     for row in rows:
         if row["enable"]:
@@ -66,10 +65,11 @@ def increment_vectors(p: Parameters) -> Vectors:
         increments.append(held)
     return Vectors(
         {
-            **{name: [row[name] for row in s6] for name in ("exponent", "layer", "rate_shift")},
-            "delta": [row["delta"] for row in s6],
-            "random": [row["random"] for row in s7],
-            "enable7": [row["enable"] for row in s7],
+            **{
+                name: [row[name] for row in rows]
+                for name in ("exponent", "layer", "rate_shift", "random", "delta")
+            },
+            "enable7": enable7,
         },
         {"increment": increments[: len(rows)]},
     )
@@ -106,14 +106,15 @@ def hidden_delta_vectors(p: Parameters) -> Vectors:
     return Vectors({"partial": partial, "layer": layer}, {"hidden_delta": delta})
 
 
-def test_vectors_reach_both_shift_orders() -> None:
-    """The proof in ``hdl/gradient.py`` has two cases, ``K >= u + 1`` and ``K < u + 1``."""
-    below = {
-        p.update_shifts[row["layer"]] + row["rate_shift"] < p.update_bits + 1
-        for p in PARAMETER_SETS.values()
-        for row in random_rows(p, 50)
-    }
-    assert below == {False, True}
+def test_vectors_reach_every_kind_of_shift() -> None:
+    """To the left, by no bit, by fewer bits than a delta has, and by more."""
+    kinds = set()
+    for p in PARAMETER_SETS.values():
+        for row in random_rows(p, 500):
+            net = p.update_shifts[row["layer"]] + row["rate_shift"] - row["exponent"]
+            bits = Formats.of(p).delta_bits
+            kinds.add((net > 0) - (net < 0) + (net > bits))
+    assert kinds == {-1, 0, 1, 2}
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -126,7 +127,7 @@ def test_gradient(simulator: str, tmp_path: Path) -> None:
     check(simulator, bench(), vectors, tmp_path)
 
 
-class FaultyShiftAmount(ShiftAmount):
+class FaultyUpdateStep(UpdateStep):
     """Wraps behind the largest shift."""
 
     def elaborate(self, platform: object) -> Module:
@@ -142,7 +143,7 @@ class FaultyGradient(Gradient):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(~self.enable7):
-            m.d.sync += self.carry.eq(0)
+            m.d.sync += self.increment.eq(0)
         return m
 
 
@@ -166,13 +167,13 @@ class FaultyHiddenDelta(HiddenDelta):
         return m
 
 
-@pytest.mark.parametrize("fault", ["shift amount", "gradient"])
+@pytest.mark.parametrize("fault", ["update step", "gradient"])
 def test_fault_in_increment_is_found(fault: str, tmp_path: Path) -> None:
     p = PARAMETER_SETS["few_random_bits"]
     if fault == "gradient":
-        faulty = Bench({"increment": Increment(ShiftAmount(p), FaultyGradient(p))})
+        faulty = Bench({"increment": Increment(UpdateStep(p), FaultyGradient(p))})
     else:
-        faulty = Bench({"increment": Increment(FaultyShiftAmount(p), Gradient(p))})
+        faulty = Bench({"increment": Increment(FaultyUpdateStep(p), Gradient(p))})
     with pytest.raises(
         SimulationFailed, match=r"increment, clock \d+:\s+increment: expected -?\d+"
     ):

@@ -36,26 +36,18 @@ def sums(maximum: int, increment_bits: int) -> list[tuple[int, int]]:
 
 
 def weight_vectors(p: Parameters) -> Vectors:
-    """Half of them with a carry, which is part of the increment."""
-    rows = sums(p.weight_max, Formats.of(p).increment_bits)
-    weight, increment = zip(*rows, strict=True)
-    lowest = -(1 << (Formats.of(p).increment_bits - 1))
-    carry = [int(row % 2 == 1 and total > lowest) for row, total in enumerate(increment)]
-    return Vectors(
-        {
-            "weight": weight,
-            "increment": [total - c for total, c in zip(increment, carry, strict=True)],
-            "carry": carry,
-        },
-        {"new_weight": [clip(a + b, p.weight_max) for a, b in rows]},
-    )
+    return update_vectors("weight", p.weight_max, Formats.of(p).increment_bits)
 
 
 def bias_vectors(p: Parameters) -> Vectors:
-    rows = sums(p.bias_max, Formats.of(p).bias_increment_bits)
-    bias, increment = zip(*rows, strict=True)
-    total = [clip(a + b, p.bias_max) for a, b in rows]
-    return Vectors({"bias": bias, "increment": increment}, {"new_bias": total})
+    return update_vectors("bias", p.bias_max, Formats.of(p).bias_increment_bits)
+
+
+def update_vectors(word: str, maximum: int, increment_bits: int) -> Vectors:
+    rows = sums(maximum, increment_bits)
+    words, increments = zip(*rows, strict=True)
+    total = [clip(a + b, maximum) for a, b in rows]
+    return Vectors({word: words, "increment": increments}, {f"new_{word}": total})
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

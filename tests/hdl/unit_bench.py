@@ -20,7 +20,7 @@ from golden.random_source import seeded_states
 from hdl.accumulate import Accumulate, Select
 from hdl.booth import Booth
 from hdl.connect import Connect
-from hdl.gradient import BiasIncrement, Gradient, HiddenDelta, ShiftAmount
+from hdl.gradient import BiasIncrement, Gradient, HiddenDelta, UpdateStep
 from hdl.loss import Loss
 from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
@@ -117,31 +117,33 @@ SOURCES = {
 
 
 class Increment(wiring.Component):
-    """A lane's :class:`Gradient` behind the :class:`ShiftAmount` of all lanes.
+    """A lane's :class:`Gradient` behind the :class:`UpdateStep` of all lanes.
 
-    The shift is given with the delta, at s6; what belongs to s7 is given one clock later.
+    The step is given with the delta, at s6; what belongs to s7 is given one clock later.
     """
 
-    def __init__(self, shift_amount: ShiftAmount, gradient: Gradient) -> None:
-        self._units = shift_amount, gradient
-        members = shift_amount.signature.members, gradient.signature.members
+    def __init__(self, update_step: UpdateStep, gradient: Gradient) -> None:
+        self._units = update_step, gradient
+        members = update_step.signature.members, gradient.signature.members
         super().__init__(
             {
                 **{name: members[0][name] for name in ("exponent", "layer", "rate_shift")},
-                **{name: members[1][name] for name in ("delta", "random", "enable7", "increment")},
+                "random": In(members[0]["random"].shape.elem_shape),
+                **{name: members[1][name] for name in ("delta", "enable7", "increment")},
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.shift_amount, m.submodules.gradient = shift_amount, gradient = self._units
+        m.submodules.update_step, m.submodules.gradient = update_step, gradient = self._units
+        m.d.sync += gradient.amount.eq(update_step.amount)
         m.d.comb += [
-            shift_amount.exponent.eq(self.exponent),
-            shift_amount.layer.eq(self.layer),
-            shift_amount.rate_shift.eq(self.rate_shift),
-            gradient.amount.eq(shift_amount.amount),
+            update_step.exponent.eq(self.exponent),
+            update_step.layer.eq(self.layer),
+            update_step.rate_shift.eq(self.rate_shift),
+            update_step.random[0].eq(self.random),
+            gradient.rounding.eq(update_step.rounding[0]),
             gradient.delta.eq(self.delta),
-            gradient.random.eq(self.random),
             gradient.enable7.eq(self.enable7),
             self.increment.eq(gradient.increment),
         ]
@@ -167,7 +169,7 @@ def all_units() -> dict[str, wiring.Component]:
             f"{name}_accumulate": Accumulate(p),
             f"{name}_loss": Loss(p),
             f"{name}_quantize": Quantize(p),
-            f"{name}_increment": Increment(ShiftAmount(p), Gradient(p)),
+            f"{name}_increment": Increment(UpdateStep(p), Gradient(p)),
             f"{name}_bias_increment": BiasIncrement(p),
             f"{name}_update_weight": UpdateWeight(p),
             f"{name}_update_bias": UpdateBias(p),

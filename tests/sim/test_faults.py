@@ -143,8 +143,6 @@ class UnroundedIncrement(Gradient):
             inner.delta.eq(self.delta),
             inner.amount.eq(self.amount),
             inner.enable7.eq(self.enable7),
-            self.whole.eq(inner.whole),
-            self.carry.eq(inner.carry),
             self.increment.eq(inner.increment),
         ]
         return m
@@ -349,8 +347,8 @@ EDITED = {
         "list",
     ),
     "lost write-back": (
-        r"if \(weights__write__en\)",
-        "if (weights__write__en && weight_row9[1:0] != 2)",
+        r"if \(weight_enable\)",
+        "if (weight_enable && weight_row9[1:0] != 2)",
         "weights",
     ),
     "lanes swapped in memory": (

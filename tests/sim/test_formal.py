@@ -17,7 +17,7 @@ from hdl.connect import Connect
 from hdl.drain import Drain
 from hdl.formal.bench import Bench
 from hdl.formal.proofs import NETWORKS, PROOFS
-from hdl.gradient import BiasIncrement, Gradient, HiddenDelta
+from hdl.gradient import BiasIncrement, HiddenDelta, UpdateStep
 from hdl.lane import Lane
 from hdl.loader import Loader
 from hdl.loss import Loss
@@ -137,7 +137,7 @@ class OnesComplement(Select):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         with m.If(self.draw == -2):
-            m.d.sync += self.product.eq(~(self.x << 1))
+            m.d.sync += self.carry.eq(0)
         return m
 
 
@@ -166,13 +166,13 @@ class FlooredHiddenDelta(HiddenDelta):
         return m
 
 
-class UnroundedIncrement(Gradient):
+class UnroundedIncrement(UpdateStep):
     """The largest random number does not carry."""
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        with m.If(self.enable7 & self.random.all()):
-            m.d.sync += self.carry.eq(0)
+        with m.If(self.random[0].all()):
+            m.d.comb += self.rounding[0].eq(0)
         return m
 
 
@@ -361,7 +361,7 @@ FAULTS = [
     ("relu", "hdl.formal.rounding.Relu", UnsaturatedActivation),
     ("hidden-delta", "hdl.formal.rounding.HiddenDelta", FlooredHiddenDelta),
     ("quantize", "hdl.formal.quantize.Quantize", FlooredExponent),
-    ("gradient", "hdl.formal.gradient.Gradient", UnroundedIncrement),
+    ("gradient", "hdl.formal.gradient.UpdateStep", UnroundedIncrement),
     ("bias-increment", "hdl.formal.gradient.BiasIncrement", UnroundedBias),
     ("update-weight", "hdl.formal.rounding.UpdateWeight", MissingClip),
     ("update-bias", "hdl.formal.rounding.UpdateBias", AsymmetricClip),
