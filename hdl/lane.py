@@ -89,7 +89,6 @@ class Lane(wiring.Component):
     def __init__(self, parameters: Parameters) -> None:
         self._p = parameters
         super().__init__(lane_signature(parameters))
-        self.gradient = Gradient(parameters)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -135,7 +134,7 @@ class Lane(wiring.Component):
             self.carry.eq(select.carry),
         ]
 
-        m.submodules.gradient = gradient = self.gradient
+        m.submodules.gradient = gradient = Gradient(p)
         m.d.comb += [
             gradient.delta.eq(self.delta),
             gradient.rounding.eq(self.rounding6),
