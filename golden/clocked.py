@@ -313,8 +313,6 @@ def _loader(
                 word = np.uint64(now[at.dropout_state])
                 listed = top_bits(word, c.random_width, c.dropout_bits) != 0
                 new[at.dropout_state] = np.int64(next_state(word, c.random_width))
-            elif c.dropout_bits > 0:
-                pixel -= pixel >> c.dropout_bits
             if listed:
                 address = buffer * c.inputs + now[at.list_count + buffer]
                 memory.input_index[address] = now[at.load_index] + lowest
@@ -331,8 +329,10 @@ def _loader(
         new[at.load_valid] = 1
         for i in range(c.pixels_per_beat):
             pixel = stream.pixels[taken, i]
-            new[at.load_pixels + i] = pixel
             new[at.load_mask + i] = pixel != 0 and index + i < c.inputs
+            if c.dropout_bits > 0 and stream.train[taken] == 0:
+                pixel -= pixel >> c.dropout_bits
+            new[at.load_pixels + i] = pixel
         new[at.load_index] = index
         new[at.load_last] = stream.last[taken]
         new[at.load_begun] = 1 - stream.last[taken]

@@ -58,15 +58,15 @@ def update_step_signature(
 
 
 class UpdateStep(wiring.Component):
-    """Work out what the increments of a step have in common, combinationally (contract, section 9).
+    """Work out what the increments of a step have in common (contract, section 9).
 
     Attributes:
-        exponent: ``e`` of the list entry.
-        layer: Layer, counted from 0.
-        rate_shift: ``sh`` of the sample.
-        random: ``R`` of each source, ``u`` random bits.
-        amount: Right shift for :class:`Gradient`: ``K - e`` above its smallest value.
-        rounding: Of each source, what :class:`Gradient` adds: ``folded(r)``.
+        layer: Layer, counted from 0 (s4).
+        rate_shift: ``sh`` of the sample (s4).
+        exponent: ``e`` of the list entry (s5).
+        random: ``R`` of each source, ``u`` random bits (s5).
+        amount: Right shift for :class:`Gradient`: ``K - e`` above its smallest value (s5).
+        rounding: Of each source, what :class:`Gradient` adds: ``folded(r)`` (s5).
     """
 
     def __init__(self, parameters: Parameters) -> None:
@@ -79,10 +79,13 @@ class UpdateStep(wiring.Component):
         least, longest = _least_shift(p), _longest_shift(p)
         largest = max(p.update_shifts) + p.max_rate_shift - least
         step = constant(m, self.layer, [k - least for k in p.update_shifts], "step")
-        # By the definition of the least shift, no difference is negative.
-        net = Signal(unsigned_bits(largest))
+        # K: a register, because the rounding hangs on the exponent by many look-up tables.
+        total = step + self.rate_shift
+        update_shift, net = Signal(total.shape()), Signal(total.shape())
+        m.d.sync += update_shift.eq(total)
         m.d.comb += [
-            net.eq((step - self.exponent + self.rate_shift).as_unsigned()),
+            # By the definition of the least shift, no difference is negative.
+            net.eq((update_shift - self.exponent).as_unsigned()),
             self.amount.eq(Mux(net > longest - least, longest - least, net)),
         ]
         with m.Switch(net):

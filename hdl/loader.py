@@ -129,6 +129,7 @@ class Loader(wiring.Component):
             self.listed.eq(live),
         ]
         n = p.input_dropout_bits
+        pixels = [payload.pixels[k] for k in range(width)]
         if n:
             m.submodules.dropout = dropout = self.dropout
             with m.If(self.train.bit_select(self.buffer, 1)):
@@ -136,8 +137,8 @@ class Loader(wiring.Component):
                     dropout.step.eq(live),
                     self.listed.eq(live & dropout.word[0][-n:].any()),
                 ]
-            with m.Else():
-                m.d.comb += write.data.value.eq(pixel - (pixel >> n))
+            # On arrival, because from a register to the list is too far for a subtraction.
+            pixels = [Mux(payload.train, x, x - (x >> n))[: p.activation_bits] for x in pixels]
 
         with m.If(live):
             m.d.sync += [
@@ -156,7 +157,7 @@ class Loader(wiring.Component):
         with m.If(accept):
             m.d.sync += [
                 self.valid.eq(1),
-                self.pixels.eq(payload.pixels),
+                self.pixels.eq(Cat(pixels)),
                 self.mask.eq(arriving),
                 self.more.eq(at_least(arriving, 2)),
                 self.index.eq(payload.index),

@@ -229,7 +229,7 @@ class Trainer(wiring.Component):
         m.d.comb += [
             quantize.value.eq(values[4]),
             update_step.exponent.eq(exponent),
-            update_step.layer.eq(steps[5].layer),
+            update_step.layer.eq(steps[4].layer),
             update_step.rate_shift.eq(rate_shift),
         ]
         if p.quantizer == "stochastic":

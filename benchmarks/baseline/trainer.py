@@ -52,7 +52,8 @@ class ProductStep(wiring.Component):
         m = Module()
         least = least_shift(self._p)
         step = constant(m, self.layer, [k - least for k in self._p.update_shifts], "step")
-        m.d.comb += [self.amount.eq(step + self.rate_shift), self.rounding.eq(self.random)]
+        m.d.sync += self.amount.eq(step + self.rate_shift)
+        m.d.comb += self.rounding.eq(self.random)
         return m
 
 

@@ -21,13 +21,13 @@ def gradient(p: Parameters) -> Bench:
     bench.assume(step.rate_shift <= p.max_rate_shift)
 
     d, e, layer, sh, random = (
-        bench.past(value, name)
-        for value, name in (
-            (unit.delta, "delta"),
-            (step.exponent, "exponent"),
-            (step.layer, "layer"),
-            (step.rate_shift, "rate_shift"),
-            (step.random[0], "random"),
+        bench.past(value, name, clocks)
+        for value, name, clocks in (
+            (unit.delta, "delta", 1),
+            (step.exponent, "exponent", 1),
+            (step.layer, "layer", 2),
+            (step.rate_shift, "rate_shift", 2),
+            (step.random[0], "random", 1),
         )
     )
     u = p.update_bits

@@ -76,9 +76,11 @@ def loader(p: Parameters) -> Bench:
     place = Signal(range(inputs))
     arriving = Signal(p.activation_bits)
     turn = Signal()
+    n = p.input_dropout_bits
     for k in range(width):
         with m.If(payload.index + k == pixel):
-            m.d.comb += arriving.eq(payload.pixels[k])
+            x = payload.pixels[k]
+            m.d.comb += arriving.eq(Mux(payload.train, x, x - (x >> n)) if n else x)
         here = unit.valid & mine & unit.mask[k] & (unit.index + k == pixel)
         bench.prove(
             implies(here, (wanted == unit.pixels[k]) & ~listed & ~dropped),
@@ -111,17 +113,14 @@ def loader(p: Parameters) -> Bench:
     bench.prove(
         implies(m_closed & (wanted != 0), listed | dropped), "a complete list lacks no live pixel"
     )
-    n = p.input_dropout_bits
-    value = wanted
     if n:
         train = Mux(buffer, unit.train[1], unit.train[0])
         bench.prove(implies(dropped, train), "only training pixels are dropped")
-        value = Mux(train, wanted, wanted - (wanted >> n))
     else:
         bench.prove(~dropped, "no pixel is dropped")
     entry = memory_word(unit, "input_list", Mux(buffer, inputs, 0) + place, input_entry_shape(p))
     bench.prove(
-        implies(listed, (entry.index == pixel) & (entry.value == value) & (place < count)),
+        implies(listed, (entry.index == pixel) & (entry.value == wanted) & (place < count)),
         "an entry is in its list, unchanged, until the list is released",
     )
     return bench

@@ -56,7 +56,10 @@ def random_rows(p: Parameters, count: int) -> list[dict[str, int]]:
 @functools.cache
 def increment_vectors(p: Parameters) -> Vectors:
     rows = random_rows(p, 5000)
-    # What belongs to s7 comes a clock after the rest, and the increment a clock after that.
+    # What belongs to s4 comes a clock before the rest, what belongs to s7 a clock after it, and the
+    # increment a clock after that.
+    rows[0]["enable"] = 0
+    before = [*rows[1:], rows[0]]
     enable7 = [0, *(row["enable"] for row in rows[:-1])]
     increments, held = [0, 0], 0
     for row in rows:
@@ -65,9 +68,10 @@ def increment_vectors(p: Parameters) -> Vectors:
         increments.append(held)
     return Vectors(
         {
+            **{name: [row[name] for row in rows] for name in ("exponent", "random", "delta")},
             **{
-                name: [row[name] for row in rows]
-                for name in ("exponent", "layer", "rate_shift", "random", "delta")
+                name: [row[name] for row in [*rows[1:], rows[0]]]
+                for name in ("layer", "rate_shift")
             },
             "enable7": enable7,
         },

@@ -119,7 +119,8 @@ SOURCES = {
 class Increment(wiring.Component):
     """A lane's :class:`Gradient` behind the :class:`UpdateStep` of all lanes.
 
-    The step is given with the delta, at s6; what belongs to s7 is given one clock later.
+    The step is given with the delta, at s6: its layer and the sample's shift one clock before, what
+    belongs to s7 one clock later.
     """
 
     def __init__(self, update_step: UpdateStep, gradient: Gradient) -> None:

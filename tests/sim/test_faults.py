@@ -342,7 +342,7 @@ LATE_SCRATCH = r"""
 EDITED = {
     # name: (pattern, replacement, the unit that must be named)
     "evaluation without dropout's scale": (
-        r"input_list__write__data\[11:4\] = \S+\[7:0\];",
+        r"input_list__write__data\[11:4\] = \S+;",
         "input_list__write__data[11:4] = 8'd1;",
         "list",
     ),
