@@ -69,10 +69,7 @@ def increment_vectors(p: Parameters) -> Vectors:
     return Vectors(
         {
             **{name: [row[name] for row in rows] for name in ("exponent", "random", "delta")},
-            **{
-                name: [row[name] for row in [*rows[1:], rows[0]]]
-                for name in ("layer", "rate_shift")
-            },
+            **{name: [row[name] for row in before] for name in ("layer", "rate_shift")},
             "enable7": enable7,
         },
         {"increment": increments[: len(rows)]},
