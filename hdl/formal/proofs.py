@@ -135,7 +135,7 @@ PROOFS = (
         "the increment of a weight never overflows",
         "arithmetic.md, 9",
         gradient,
-        depth=2,
+        depth=3,
     ),
     Proof(
         "bias-increment",
