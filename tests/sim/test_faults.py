@@ -342,8 +342,8 @@ LATE_SCRATCH = r"""
 EDITED = {
     # name: (pattern, replacement, the unit that must be named)
     "evaluation without dropout's scale": (
-        r"input_list__write__data\[11:4\] = \S+;",
-        "input_list__write__data[11:4] = 8'd1;",
+        r"samples__payload\[32\] \? (\{ 1'h0, samples__payload\[7:0\] \}) : \S+;",
+        r"\1;",
         "list",
     ),
     "lost write-back": (
