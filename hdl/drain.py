@@ -3,7 +3,6 @@
 from amaranth.hdl import *
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from golden.formats import unsigned_bits
 from golden.layout import Layout
@@ -12,7 +11,7 @@ from hdl.collision import UNUSED_ON_COLLISION
 from hdl.loss import Loss
 from hdl.relu import Relu
 from hdl.shapes import (
-    LANE_GROUP,
+    LANE_GROUP_BITS,
     at_least,
     constant,
     depth_of,
@@ -167,7 +166,7 @@ class Drain(wiring.Component):
         e2_valid = Signal()
         e2_fin = Signal()
         m.d.sync += [e2_valid.eq(e1_valid), e2_fin.eq(e1_fin)]
-        selected, place = Const(0, len(self.sum)), Const(0, exact_log2(LANE_GROUP))
+        selected, place = Const(0, len(self.sum)), Const(0, LANE_GROUP_BITS)
         for number, (here, lanes) in enumerate(zip(e1_places, groups(range(p.lanes)), strict=True)):
             near = Array(self.held[lane].as_unsigned() for lane in lanes)[here]
             selected |= near & e1_group[number].replicate(len(self.sum))

@@ -7,8 +7,8 @@ from golden.formats import EXTRA_DRAWS_BITS, Formats, unsigned_bits
 from golden.layout import Layout
 from golden.parameters import Parameters
 
-#: Lanes that are looked at together: a power of two.
-LANE_GROUP = 8
+#: Of a lane's number, the bits that tell its place in a group of lanes looked at together.
+LANE_GROUP_BITS = 3
 
 
 def sample_shape(parameters: Parameters) -> data.StructLayout:
@@ -88,11 +88,12 @@ def lanes_of(parameters: Parameters, shape: Shape) -> data.ArrayLayout:
 
 
 def groups(lanes: Value | range) -> list[Value | range]:
-    """Return lanes, numbers or bits of a mask, in groups of ``LANE_GROUP``; the last may be less.
+    """Return lanes, numbers or bits of a mask, ``2**LANE_GROUP_BITS`` a group or less.
 
     A clock is too short to choose one of all lanes; it is done in two levels.
     """
-    return [lanes[low : low + LANE_GROUP] for low in range(0, len(lanes), LANE_GROUP)]
+    size = 1 << LANE_GROUP_BITS
+    return [lanes[low : low + size] for low in range(0, len(lanes), size)]
 
 
 def sum_shape(parameters: Parameters) -> Shape:

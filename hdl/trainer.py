@@ -3,7 +3,6 @@
 from amaranth.hdl import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import exact_log2
 
 from golden.formats import Formats, unsigned_bits
 from golden.layout import Layout
@@ -22,7 +21,7 @@ from hdl.quantize import Quantize
 from hdl.random_source import RandomSource
 from hdl.register_map import MEMORIES
 from hdl.shapes import (
-    LANE_GROUP,
+    LANE_GROUP_BITS,
     constant,
     delta_shape,
     depth_of,
@@ -68,7 +67,7 @@ class Trainer(wiring.Component):
         probes: The registers of the probe table (``golden.probes``), packed: for the lockstep.
     """
 
-    #: What a lane is, and what works out the shift of all lanes.
+    #: What a lane is, and what works out what the increments of all lanes have in common.
     lane_type, update_step_type = Lane, UpdateStep
 
     #: ``sample_count`` after a reset; not 0 only in a test of all its bits.
@@ -472,13 +471,12 @@ class Trainer(wiring.Component):
 
         In two clocks, one within groups of lanes and one to choose the group.
         """
-        within = exact_log2(LANE_GROUP)
         near = []
         for group in groups(range(self._p.lanes)):
             near.append(Signal(signed(self._p.weight_bits), name=f"host_weight{group[0]}"))
             weights = Array(row[lane] for lane in group)
-            m.d.sync += near[-1].eq(weights[self.host.lane[:within]])
-        return Array(near)[self.host.lane[within:]] if len(near) > 1 else near[0]
+            m.d.sync += near[-1].eq(weights[self.host.lane[:LANE_GROUP_BITS]])
+        return Array(near)[self.host.lane[LANE_GROUP_BITS:]] if len(near) > 1 else near[0]
 
     def _host_half(self, source: RandomSource) -> Value:
         """Return the 32 bits of a random state that the host asks for."""
