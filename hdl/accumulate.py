@@ -60,10 +60,14 @@ class Select(wiring.Component):
             magnitude = Mux(self.draw[0], self.x, self.x.shift_left(1))
         # -x = ~x + 1.
         inverted = magnitude.as_unsigned() ^ negative.replicate(len(magnitude))
-        m.d.sync += [self.term.eq(inverted.as_signed()), self.carry.eq(negative)]
-        # A reset of the register costs nothing, a mask costs a look-up table for each bit.
+        # The step says whether they count: a reset needs not clear them.
+        term = Signal.like(self.term, reset_less=True)
+        carry = Signal.like(self.carry, reset_less=True)
+        m.d.comb += [self.term.eq(term), self.carry.eq(carry)]
+        m.d.sync += [term.eq(inverted.as_signed()), carry.eq(negative)]
+        # This reset of a register costs nothing, a mask costs a look-up table for each bit.
         with m.If(self.draw == 0):
-            m.d.sync += self.term.eq(0)
+            m.d.sync += term.eq(0)
         return m
 
 

@@ -93,13 +93,14 @@ class AxiLite(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        address = Signal(ADDRESS_BITS)
-        strobes = Signal(4)
+        # Written before they are looked at, as all that has no reset.
+        address = Signal(ADDRESS_BITS, reset_less=True)
+        strobes = Signal(4, reset_less=True)
         served = Signal()
         passed = Signal()
 
         decoded = {each.name: address == each.offset for each in self._map}
-        hits = {name: Signal(name=f"hit_{name}") for name in decoded}
+        hits = {name: Signal(name=f"hit_{name}", reset_less=True) for name in decoded}
         for name, select in self.select.items():
             m.d.comb += select.eq(hits[name] & passed)
 
@@ -121,8 +122,8 @@ class AxiLite(wiring.Component):
             "VALUE": self.write & misfit,
             "BUSY": self.write & ~self.stopped & hit([each for each in self._map if each.stopped]),
         }
-        faults = {name: Signal(name=f"fault_{name}") for name in found}
-        fault = Signal()
+        faults = {name: Signal(name=f"fault_{name}", reset_less=True) for name in found}
+        fault = Signal(reset_less=True)
         refused = Signal()
         m.d.comb += refused.eq(fault | (passed & Cat(self.refuse.values()).any()))
 
@@ -182,8 +183,9 @@ class AxiLite(wiring.Component):
         for register in self._map:
             name = register.name
             if register.access is Access.READ_WRITE and name not in self._owned:
+                # What has other bits is refused: they need no flip-flops.
                 with m.If(hits[name] & written):
-                    m.d.sync += self.value[name].eq(self.data)
+                    m.d.sync += self.value[name].eq(self.data & register.mask)
         for name, event in self.event.items():
             # An event that meets its own clearing stays.
             cleared = self.data & (hits[name] & written).replicate(32)
@@ -192,8 +194,7 @@ class AxiLite(wiring.Component):
 
     def _misfit(self, register: Register) -> Value:
         """Return whether ``data`` is nothing that can be written into a register."""
-        unused = ~sum(field.mask for field in register.fields) & 0xFFFFFFFF
-        misfit = (self.data & unused) != 0
+        misfit = (self.data & (~register.mask & 0xFFFFFFFF)) != 0
         for field in register.fields:
             if field.largest < (1 << field.bits) - 1:
                 misfit |= self.data[field.low : field.low + field.bits] > field.largest

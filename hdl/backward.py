@@ -63,8 +63,16 @@ class Backward(wiring.Component):
         for stage in range(tree_depth(p.lanes)):
             count = -(-count // 2)
             bits = formats.product_bits + stage + 1
-            self.tree.append([Signal(signed(bits), name=f"tree{stage}_{i}") for i in range(count)])
-            self.waiting.append([Signal(name=f"waiting{stage}_{i}") for i in range(count)])
+            # Without a reset: the step beside them says whether they count.
+            self.tree.append(
+                [
+                    Signal(signed(bits), name=f"tree{stage}_{i}", reset_less=True)
+                    for i in range(count)
+                ]
+            )
+            self.waiting.append(
+                [Signal(name=f"waiting{stage}_{i}", reset_less=True) for i in range(count)]
+            )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -99,7 +107,7 @@ class Backward(wiring.Component):
             attrs=UNUSED_ON_COLLISION,
         )
         read, write = scratch.read_port(), scratch.write_port()
-        scratch_word = Signal.like(self.partial)
+        scratch_word = Signal.like(self.partial, reset_less=True)
         m.d.comb += read.addr.eq(at_read.position)
         m.d.sync += scratch_word.eq(read.data)
 

@@ -39,7 +39,8 @@ class Core(wiring.Component):
         probes: The registers of the probe table, as those of the trainer.
     """
 
-    #: Where counters start after a reset; in a test of all their bits, shortly before they wrap.
+    #: Where counters start after a reset, and what they count down to; in a test of all their bits,
+    #: shortly before they wrap.
     first_count = 0
 
     def __init__(self, parameters: Parameters, state: State, *, probed: bool = False) -> None:
@@ -181,15 +182,17 @@ class Core(wiring.Component):
             slave.value["STATUS"].eq(Cat(running, stopped, in_packet, dirty)),
         ]
         m.d.sync += abandon.eq(command["RESET"])
+        last = (self.first_count + 1) % (1 << 32)
         with m.If(started & limited):
             m.d.sync += left.eq(left - 1)
-            with m.If(left == 1):
+            with m.If(left == last):
                 m.d.sync += running.eq(0)
         with m.If(command["START"] & stopped & ~dirty):
-            # Without a limit 1 is left, so that a core that counts in vain stops at once: no fault
-            # of `limited` hides for 2**32 samples.
-            limit_or_1 = Cat(limit[0] | (limit == 0), limit[1:])
-            m.d.sync += [running.eq(1), left.eq(limit_or_1), limited.eq(limit != 0)]
+            # Without a limit one sample is left, so that a core that counts in vain stops at once:
+            # no fault of `limited` hides for 2**32 samples.
+            none = limit == 0
+            limit_or_last = Cat(b | none if last >> i & 1 else b for i, b in enumerate(limit))
+            m.d.sync += [running.eq(1), left.eq(limit_or_last), limited.eq(limit != 0)]
         with m.If(command["STOP"]):
             m.d.sync += running.eq(0)
         with m.If(abandon):

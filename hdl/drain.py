@@ -89,7 +89,7 @@ class Drain(wiring.Component):
         #: Which groups of its lanes have a live one. A register: a clock is too short to look at
         #: all lanes and find the first.
         self.some = Signal(len(groups(self.mask)))
-        self.held = Signal(self.sums.shape())
+        self.held = Signal(self.sums.shape(), reset_less=True)
         self.layer = Signal(step["layer"].shape)
         self.block = Signal(step["block"].shape)
         self.row = Signal(step["block_row"].shape)
@@ -134,7 +134,8 @@ class Drain(wiring.Component):
         e1_group = Signal.like(first)
         e1_places = []
         for number, lanes in enumerate(groups(self.mask)):
-            e1_places.append(Signal(unsigned_bits(len(lanes) - 1), name=f"e1_place{number}"))
+            place_bits = unsigned_bits(len(lanes) - 1)
+            e1_places.append(Signal(place_bits, name=f"e1_place{number}", reset_less=True))
             m.d.sync += e1_places[-1].eq(lowest_index(lanes))
         m.d.sync += [
             e1_valid.eq(self.busy & (self.mask != 0)),

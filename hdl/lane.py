@@ -143,8 +143,9 @@ class Lane(wiring.Component):
             self.increment.eq(gradient.increment),
         ]
 
-        weight7 = Signal.like(self.weight, name="weight7")
-        weight8 = Signal.like(self.weight, name="weight8")
+        # Without a reset, like all that only counts with a step.
+        weight7 = Signal.like(self.weight, name="weight7", reset_less=True)
+        weight8 = Signal.like(self.weight, name="weight8", reset_less=True)
         m.d.sync += [weight7.eq(self.weight), weight8.eq(weight7)]
         m.submodules.update_weight = update_weight = UpdateWeight(p)
         m.d.comb += [

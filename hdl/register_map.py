@@ -107,6 +107,11 @@ class Register:
         """The whole word after a reset."""
         return sum(field.reset << field.low for field in self.fields)
 
+    @property
+    def mask(self) -> int:
+        """The bits of all fields, which may be 1."""
+        return sum(field.mask for field in self.fields)
+
     def field(self, name: str) -> Field:
         """Return the field of that name.
 

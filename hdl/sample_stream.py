@@ -61,7 +61,7 @@ class SampleStream(wiring.Component):
         self.last = Signal()
         #: It has brought all pixels; further beats are dropped.
         self.surplus = Signal()
-        self.label = Signal(16)
+        self.label = Signal(16, reset_less=True)
         #: Its label is that of no class.
         self.unknown_label = Signal()
         #: Its fault has been told.
@@ -69,9 +69,9 @@ class SampleStream(wiring.Component):
         #: A beat is in hand.
         self.held = Signal()
         #: Its bytes, which move down entry by entry.
-        self.data = Signal.like(self.tdata)
+        self.data = Signal.like(self.tdata, reset_less=True)
         #: Which of them count.
-        self.keep = Signal.like(self.tkeep)
+        self.keep = Signal.like(self.tkeep, reset_less=True)
         #: The lowest number that the next pixel may have.
         self.position = Signal(unsigned_bits(parameters.layers[0] + parameters.pixels_per_beat))
 
@@ -84,7 +84,9 @@ class SampleStream(wiring.Component):
 
         inside, surplus, held, data = self.inside, self.surplus, self.held, self.data
         label, unknown_label, reported = self.label, self.unknown_label, self.reported
-        settings = {name: Signal(each, name=name) for name, each in self._settings.items()}
+        settings = {
+            name: Signal(each, name=name, reset_less=True) for name, each in self._settings.items()
+        }
 
         entry_index, entry_value = data[:16], data[16 : 16 + bits]
         listed = Signal()

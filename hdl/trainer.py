@@ -196,9 +196,10 @@ class Trainer(wiring.Component):
         )
         weight_read, weight_write = weights.read_port(), weights.write_port()
         delta_read, delta_write = deltas.read_port(), deltas.write_port(granularity=1)
-        weight5 = Signal(weight_shape)
-        delta5 = Signal(deltas_shape)
-        bias6 = Signal(biases.read_data.shape())
+        # Words count with their step, which a reset clears.
+        weight5 = Signal(weight_shape, reset_less=True)
+        delta5 = Signal(deltas_shape, reset_less=True)
+        bias6 = Signal(biases.read_data.shape(), reset_less=True)
         m.d.comb += [
             weight_read.addr.eq(weight_row),
             delta_read.addr.eq(steps[3].block_row),
@@ -467,16 +468,21 @@ class Trainer(wiring.Component):
         return m
 
     def _host_weight(self, m: Module, row: data.View) -> Value:
-        """Return the weight that the host asks for, of the row at s5, a clock later.
+        """Return the weight that the host asks for, of the row at s5, two clocks later.
 
-        In two clocks, one within groups of lanes and one to choose the group.
+        Chosen within each group of lanes first, and from the groups then.
         """
+        shape = signed(self._p.weight_bits)
         near = []
         for group in groups(range(self._p.lanes)):
-            near.append(Signal(signed(self._p.weight_bits), name=f"host_weight{group[0]}"))
+            near.append(Signal(shape, name=f"host_weight{group[0]}", reset_less=True))
             weights = Array(row[lane] for lane in group)
             m.d.sync += near[-1].eq(weights[self.host.lane[:LANE_GROUP_BITS]])
-        return Array(near)[self.host.lane[LANE_GROUP_BITS:]] if len(near) > 1 else near[0]
+        chosen = Signal(shape, name="host_weight", reset_less=True)
+        m.d.sync += chosen.eq(
+            Array(near)[self.host.lane[LANE_GROUP_BITS:]] if len(near) > 1 else near[0]
+        )
+        return chosen
 
     def _host_half(self, source: RandomSource) -> Value:
         """Return the 32 bits of a random state that the host asks for."""

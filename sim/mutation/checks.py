@@ -44,6 +44,9 @@ OKAY, SLVERR = 0, 2
 #: Clocks from an access to its answer, and those that one of the window takes more.
 ACCESS_CLOCKS, WINDOW_CLOCKS = 3, 11
 
+# Clocks to the answers of two accesses that are offered in one clock.
+_BOTH = (ACCESS_CLOCKS, 2 * ACCESS_CLOCKS + 1)
+
 # Clocks that nothing takes for which a check waits, but 256 draws; those that no pass takes.
 _PATIENCE, _PASS = 6000, 400
 
@@ -59,6 +62,14 @@ _PART = 512
 
 class Killed(Exception):  # noqa: N818 - the gateware differs, not this program
     """Something is not as the golden models say; the message is one line."""
+
+
+def _limit(samples: int) -> int:
+    """Return the SAMPLE_LIMIT that lets so many samples in: it counts down to where counters start.
+
+    0 for 0, no limit.
+    """
+    return samples and (FIRST_COUNT + samples) % (1 << 32)
 
 
 def _same(what: str, expected: object, got: object) -> None:
@@ -370,6 +381,7 @@ class Checks:
             Check("bus", _bus),
             Check("window", self._window()),
             Check("resets", self._resets()),
+            Check("flags", self._flags()),
             Check("abandoned", self._abandoned()),
             Check("many draws", self._many_draws()),
             Check("limits", self._limits()),
@@ -506,7 +518,7 @@ class Checks:
         """
         core = host.core
         host.mode(part.settings)
-        host.write("SAMPLE_LIMIT", len(part.packets) if part.limited else 0)
+        host.write("SAMPLE_LIMIT", _limit(len(part.packets) if part.limited else 0))
         if part.limited and following is not None:
             core.send(following.beats)
         host.write("COMMAND", START)
@@ -664,7 +676,7 @@ class Checks:
             # An interval ends with the first sample, but for the bit.
             ends = (FIRST_COUNT + 1) % (1 << 32)
             for bit in range(1, 32):
-                host.write("SAMPLE_LIMIT", 1 | 1 << bit)
+                host.write("SAMPLE_LIMIT", _limit(1) ^ 1 << bit)
                 host.write("SAMPLE_INTERVAL", ends ^ 1 << bit)
                 host.write("COMMAND", START)
                 host.give(two)
@@ -681,7 +693,7 @@ class Checks:
             for limit in _MANY:
                 core.reset(2)
                 host.write("INTERRUPT_MASK", 0b001)
-                host.write("SAMPLE_LIMIT", limit)
+                host.write("SAMPLE_LIMIT", _limit(limit))
                 host.write("COMMAND", START)
                 core.send(np.tile(blank, (limit + 3, 1)))
                 core.wait_for_irq(True, limit * _PASS)
@@ -695,9 +707,10 @@ class Checks:
         Then samples one behind the other whose numbers of draws differ in every bit.
         """
         p, rng = self._p, self._rng
+        # Sums of every size, up to those that the record has no bits for.
         trials = [
-            (state, [(self._full("", sparse=False), 256)])
-            for state in (next(self._states), largest_state(p))
+            (state, [(self._full("", sparse=False), 256 >> bit) for bit in range(bits)])
+            for state, bits in ((next(self._states), 1), (largest_state(p), 9))
         ]
         draws = [1 + (rng.getrandbits(8) & rng.getrandbits(8)) for _ in range(32)]
         trials.append((next(self._states), list(zip(self._samples(32), draws, strict=True))))
@@ -756,6 +769,53 @@ class Checks:
             host.dumped(state)
             _check_busy(host)
             host.dumped(state)
+
+        return run
+
+    def _flags(self) -> Callable[[Host], None]:
+        """Causes of interrupts and reasons of refusals stay until they are cleared, one by one."""
+        p = self._p
+        cut = self._full("", sparse=False).beats[:2]
+        malformed = self._full("label", sparse=False)
+        model = Model(p, State.initial(p))
+        record = model.record(malformed, Settings(train=0), 0)
+
+        def run(host: Host) -> None:
+            core = host.core
+            core.reset(2)
+            flags = {name: host.map[name].mask for name in ("INTERRUPT_STATUS", "REFUSED")}
+            _refuse_all(host, cut)
+            host.load(State.initial(p))
+            host.mode(Settings(train=0))
+            host.write("SAMPLE_INTERVAL", (FIRST_COUNT + 1) % (1 << 32))
+            host.write("COMMAND", START)
+            host.give(malformed.beats)
+            host.records([record])
+            host.write("COMMAND", STOP)
+            host.stopped(irq=False)
+            host.expect(**flags)
+            for register in host.map:
+                if register.name in flags:
+                    # What is refused clears nothing.
+                    host.write_at(register.offset, register.mask, 0b0111)
+                    host.write_at(register.offset, register.mask | 1 << 31)
+                elif register.writable and not register.name.startswith("WINDOW"):
+                    for value in (0, register.mask):
+                        host.write_at(register.offset, value)
+                        host.expect(**flags)
+            host.expect(**flags)
+            for mask in range(flags["INTERRUPT_STATUS"], -1, -1):
+                host.write("INTERRUPT_MASK", mask)
+                core.run(1)
+                _same("interrupt", mask != 0, core.irq)
+            for name in flags:
+                for field in host.map[name].fields:
+                    host.write("INTERRUPT_MASK", host.map["INTERRUPT_MASK"].mask)
+                    host.write(name, field.mask)
+                    flags[name] ^= field.mask
+                    host.expect(**flags)
+                    core.run(1)
+                    _same("interrupt", flags["INTERRUPT_STATUS"] != 0, core.irq)
 
         return run
 
@@ -888,9 +948,11 @@ def _check_window(host: Host, memory: Memory, state: State) -> None:
         host.point(memory)
         host.refused(host.write_at(data, word), "VALUE")
     if not memory.signed:
-        host.point(memory)
-        for _ in range(memory.lanes - 1):
-            host.write("WINDOW_DATA", 0)
+        # It is the whole state that must not be 0, not what stands beside the first word.
+        for _ in range(2):
+            host.point(memory)
+            for _ in range(memory.lanes - 1):
+                host.write("WINDOW_DATA", 0)
         host.refused(host.write_at(data, 0), "VALUE")
     # A row that is not written to its end stays, but for biases, which change one by one.
     host.point(memory)
@@ -920,6 +982,26 @@ def _check_busy(host: Host) -> None:
         host.refused(host.write_at(command, each), "BUSY")
     host.write("COMMAND", STOP)
     host.stopped(irq=False)
+
+
+def _refuse_all(host: Host, cut: Bytes) -> None:
+    """Have accesses refused for every reason; ``cut`` begins a packet whose sample is cut short."""
+    offset = {register.name: register.offset for register in host.map}
+    host.write("COMMAND", START)
+    host.give(cut)
+    host.write_at(offset["WINDOW_ROW"], 0)
+    host.core.run(_PASS)
+    host.core.forgive()
+    host.write("COMMAND", RESET)
+    host.core.reset(0)
+    host.write_at(offset["COMMAND"], START)
+    host.write("COMMAND", ACCEPT)
+    host.point(host.map.memories[0], host.map.memories[0].rows)
+    host.read_at(offset["WINDOW_DATA"])
+    host.write_at(offset["RATE"], 1 << 31)
+    host.write_at(offset["RATE"], 0, 0b0111)
+    host.write_at(offset["STATUS"], 0)
+    host.read_at(max(offset.values()) + 4)
 
 
 def _check_reset(host: Host, states: Sequence[State], *, command: bool, whole: bool) -> None:
@@ -968,7 +1050,7 @@ def _bus(host: Host) -> None:
             continue
         for strobes in range(0b1111):
             host.refused(host.write_at(register.offset, 0, strobes), "STROBES")
-        unused = ~sum(each.mask for each in register.fields) & 0xFFFFFFFF
+        unused = ~register.mask & 0xFFFFFFFF
         for bit in range(32):
             if unused >> bit & 1:
                 host.refused(host.write_at(register.offset, 1 << bit), "VALUE")
@@ -993,17 +1075,18 @@ def _bus(host: Host) -> None:
             # It stands, an odd number of clocks later, too.
             core.run(1)
             host.expect(**{register.name: value})
-            # A read beside a write: each is answered.
-            written, read = core.write_and_read(register.offset, value)
-            _same(
-                "responses to both",
-                (OKAY, OKAY, value),
-                (written.response, read.response, read.data),
-            )
-            if max(written.clocks, read.clocks) > 3 * ACCESS_CLOCKS:
-                raise Killed(
-                    f"an access beside another took {written.clocks}, {read.clocks} clocks"
+            # A read beside a write: who was served last waits.
+            for first in ("write", "read"):
+                written, read = core.write_and_read(register.offset, value)
+                _same(
+                    "responses to both",
+                    (OKAY, OKAY, value),
+                    (written.response, read.response, read.data),
                 )
+                order = (written.clocks, read.clocks)
+                _same("clocks of both", _BOTH if first == "write" else _BOTH[::-1], order)
+                if first == "write":
+                    host.write(register.name, value)
     known = {each.offset for each in registers}
     for offset in range(1 << ADDRESS_BITS):
         if offset not in known:

@@ -40,6 +40,7 @@ _TRIALS = ((0, 1, LIMIT), (1, 1, 10), (0, 2, 10), (1, 2, 10))
 # Bits of a word of which all values are looked at that it takes; registers that may differ while
 # they count for nothing; registers from which one is a copy, with what resets it.
 _NARROW, _EXCUSED, _NEAR = 4, 64, 3
+_FLAG_BITS = 4
 
 # Seconds for all questions about what may differ, and for one of them.
 _ROUNDS, _STEP = 10, 5
@@ -187,7 +188,11 @@ class _Gates:
             if all(len(each) == 1 for each in own) and copy not in named:
                 named[copy] = None
                 words.append(copy)
-        return [word[0] for word in named if len(word) == 1], words
+        flags = {bit: None for word in named for bit in word}
+        for name, net in sorted(module["netnames"].items()):
+            if "$" not in name and _NARROW < len(net["bits"]) <= _FLAG_BITS:
+                flags |= {bit: None for bit in net["bits"] if bit in registers}
+        return list(flags), words
 
     def _sources(self, register: Bit) -> set[Bit]:
         """Return the registers on which a register's next value depends, if they are few."""

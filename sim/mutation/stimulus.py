@@ -233,6 +233,9 @@ def random_states(parameters: Parameters, rng: random.Random) -> Iterator[State]
     * Weights and biases at an edge, or a step from it, in every lane each of them by and by. Signs
       of weights and bias differ, and of some units half of the weights are the largest, so that a
       sum is small in spite of its bias, and its delta can have either sign.
+
+    The first increments of every other one are rounded by random bits that are all alike, or all
+    but one.
     """
     p, last = parameters, parameters.depth - 1
     powers = _dealt([1 << bit for bit in range(p.weight_max.bit_length())], rng)
@@ -273,7 +276,20 @@ def random_states(parameters: Parameters, rng: random.Random) -> Iterator[State]
         seeds = {
             name: rng.randrange(2**63) for name in ("draw_seed", "update_seed", "dropout_seed")
         }
-        yield _filled(State.initial(p.replace(**seeds)), p, unit)
+        state = State.initial(p.replace(**seeds))
+        state.update[:] = [_rounds_at_edges(p, word, rng) for word in state.update.tolist()]
+        yield _filled(state, p, unit)
+
+
+def _rounds_at_edges(p: Parameters, word: int, rng: random.Random) -> int:
+    """Return a random state whose highest bits, all or all but one, are 0 or 1; or as it was."""
+    alike = rng.choice((0, 1, None, None))
+    if alike is None:
+        return word
+    low = p.random_width - rng.randint(2, p.update_bits)
+    ones = (1 << p.random_width) - (1 << low)
+    other = rng.choice((0, 1 << rng.randrange(low, p.random_width)))
+    return (word | ones if alike else word & ~ones | 1) ^ other
 
 
 def _ties(largest: int) -> list[int]:

@@ -42,13 +42,18 @@ PLANTED = {
     ("value_INTERRUPT_STATUS", 31, "const0"): ("proved equivalent", ""),
     # The counter starts near its wrap.
     ("done_of_interval", 31, "const0"): ("killed", "limits"),
-    # Inverts where the bit of the control is 1: four million samples before the limit.
-    ("left", 11, "cnot1"): ("survived", ""),
+    # Inverts where the bit of the control is 1: what is left of a limit goes through all bits.
+    ("left", 11, "cnot1"): ("killed", "training"),
+    ("slave.hit_INTERRUPT_STATUS", 0, "const1"): ("killed", "flags"),
+    # Of the only group of lanes.
+    ("trainer.drain.some", 0, "const1"): ("survived", ""),
 }
 
 CONTROL = 22
 
-SURVIVOR = Reason("core", "left", "$dff", "Q[11]", "cnot1", "nobody waits so long")
+SURVIVOR = Reason(
+    "trainer.drain", "trainer.drain.some", "$dff", "Q[0]", "const1", "there is no other group"
+)
 
 
 def planted() -> Iterator[Mutant]:
@@ -87,8 +92,8 @@ def test_planted_mutants(mutants: Mutants, monkeypatch: pytest.MonkeyPatch) -> N
     )
     got = [(each.outcome, each.check) for each in verdicts]
     assert got == list(PLANTED.values())
-    assert Score.of(verdicts) == Score(killed=7, survived=1, proved=1, argued=0)
-    assert Score.of(verdicts).percent == "87.5"
+    assert Score.of(verdicts) == Score(killed=9, survived=1, proved=1, argued=0)
+    assert Score.of(verdicts).percent == "90.0"
     assert ("checks", len(PLANTED), len(PLANTED)) in stages
     # With a reason the same mutant is equivalent, and no other.
     (survivor,) = (each.mutant for each in verdicts if each.outcome == "survived")
