@@ -53,8 +53,8 @@ _PATIENCE, _PASS = 6000, 400
 # Limits of samples that are reached, so that of what is left many a bit changes beside another.
 _MANY = (1030, 300, 300, 150, 150, 150, 150, 150)
 
-# States from which `loaded` starts.
-_LOADED = 64
+# States from which `loaded` and `clipped` start.
+_LOADED, _CLIPPED = 64, 128
 
 # Clocks that the clocked model runs at a time.
 _PART = 512
@@ -191,8 +191,10 @@ class Host:
     def _check_clocks(self, offset: int, answer: Answer) -> None:
         clocks = ACCESS_CLOCKS
         if offset == self.map["WINDOW_DATA"].offset:
-            # What the window itself refuses takes it a clock to decide.
-            clocks += WINDOW_CLOCKS if answer.response == OKAY else answer.clocks > ACCESS_CLOCKS
+            if answer.response != OKAY:
+                # It depends on who refuses it.
+                return
+            clocks += WINDOW_CLOCKS
         _same(f"clocks of an access to {offset:#x}", clocks, answer.clocks)
 
     def write(self, name: str, value: int) -> None:
@@ -222,6 +224,11 @@ class Host:
         self.expect(REFUSED=flags)
         self.write("REFUSED", flags)
         self.expect(REFUSED=0)
+
+    def refused_by_window(self, answer: Answer, reason: str) -> None:
+        """Check that the window itself refused an access, and clear it; it takes a clock more."""
+        _same("clocks of what the window refuses", ACCESS_CLOCKS + 1, answer.clocks)
+        self.refused(answer, reason)
 
     def mode(self, settings: Settings) -> None:
         """Write MODE and RATE."""
@@ -386,6 +393,7 @@ class Checks:
             Check("many draws", self._many_draws()),
             Check("limits", self._limits()),
             Check("loaded", self._loaded()),
+            Check("clipped", self._clipped()),
         )
 
     def first_failure(self, library: Path, mutant: int) -> tuple[str, str] | None:
@@ -444,6 +452,30 @@ class Checks:
             )
             for state in itertools.islice(self._states, _LOADED)
         ]
+
+        def run(host: Host) -> None:
+            for each in runs:
+                each(host)
+
+        return run
+
+    def _clipped(self) -> Callable[[Host], None]:
+        """A sample that takes biases to the lowest sum, which is clipped, or a bit beside it."""
+        p, rng = self._p, self._rng
+        lowest = -p.bias_max - 1
+        runs = []
+        for number in range(_CLIPPED):
+            state = next(self._states)
+            settings = Settings(shift=number // 4 % (p.max_rate_shift + 1))
+            sample = self._full("", sparse=False)
+            model = Model(p, state)
+            model.record(sample, settings, 0)
+            for place, step in np.ndenumerate(model.state.biases - state.biases):
+                # Most of these steps stay the same when the bias is another.
+                bias = lowest - int(step) + rng.choice((0, 0, 1 << rng.randrange(p.bias_bits)))
+                if abs(bias) <= p.bias_max and step:
+                    state.biases[place] = bias
+            runs.append(self._run_parts(state, [(settings, [sample])], pauses=0.0, load=True))
 
         def run(host: Host) -> None:
             for each in runs:
@@ -765,7 +797,7 @@ class Checks:
                 elif memory.lanes > 1:
                     host.expect(WINDOW_LANE=memory.lanes - 1)
                 if memory.lanes > 1:
-                    host.refused(host.write_at(_window_data(host), 1), "WINDOW")
+                    host.refused_by_window(host.write_at(_window_data(host), 1), "WINDOW")
             host.dumped(state)
             _check_busy(host)
             host.dumped(state)
@@ -929,15 +961,15 @@ def _check_window(host: Host, memory: Memory, state: State) -> None:
     data = _window_data(host)
     # Where a dump ends there is nothing more.
     host.point(memory, memory.rows, 0)
-    host.refused(host.read_at(data), "WINDOW")
-    host.refused(host.write_at(data, 1), "WINDOW")
+    host.refused_by_window(host.read_at(data), "WINDOW")
+    host.refused_by_window(host.write_at(data, 1), "WINDOW")
     most = max(each.lanes for each in host.map.memories)
     if memory.lanes < most:
         host.point(memory, 0, memory.lanes)
-        host.refused(host.read_at(data), "WINDOW")
+        host.refused_by_window(host.read_at(data), "WINDOW")
     if memory.lanes > 1:
         host.point(memory, 0, 1)
-        host.refused(host.write_at(data, 1), "WINDOW")
+        host.refused_by_window(host.write_at(data, 1), "WINDOW")
     top = 1 << (memory.bits - 1)
     misfits = [1 << bit for bit in range(memory.bits, 32)]
     if memory.signed:
@@ -946,14 +978,14 @@ def _check_window(host: Host, memory: Memory, state: State) -> None:
         misfits += [-1 ^ 1 << bit for bit in range(memory.bits, 32)]
     for word in misfits:
         host.point(memory)
-        host.refused(host.write_at(data, word), "VALUE")
+        host.refused_by_window(host.write_at(data, word), "VALUE")
     if not memory.signed:
         # It is the whole state that must not be 0, not what stands beside the first word.
         for _ in range(2):
             host.point(memory)
             for _ in range(memory.lanes - 1):
                 host.write("WINDOW_DATA", 0)
-        host.refused(host.write_at(data, 0), "VALUE")
+        host.refused_by_window(host.write_at(data, 0), "VALUE")
     # A row that is not written to its end stays, but for biases, which change one by one.
     host.point(memory)
     for lane in range(memory.lanes - 1):
