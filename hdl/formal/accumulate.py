@@ -13,7 +13,8 @@ def select(p: Parameters) -> Bench:
     unit = bench.unit(Select(formats.delta_bits, g))
     bench.assume(within(unit.draw, 1 << g))
     bench.assume(within(unit.x, (1 << (formats.delta_bits - 1)) - 1))
-    product = bench.past(bench.named(unit.draw * unit.x, "expected"), "expected")
+    expected = bench.named(unit.draw * unit.x, "expected")
+    product = bench.past(expected, "expected", reset_less=True)
     bench.prove(unit.term + unit.carry == product, "term + carry == T * d")
     return bench
 

@@ -69,7 +69,7 @@ def backward_sum(p: Parameters) -> Bench:
         ]
         for i, total in enumerate(totals):
             late = [
-                bench.past(each, f"term{stage}_{i}_{k}")
+                bench.past(each, f"term{stage}_{i}_{k}", reset_less=True)
                 for k, each in enumerate(level[2 * i : 2 * i + 2])
             ]
             bench.prove(total == sum(late[1:], late[0]), "a level of the tree is the sums of pairs")

@@ -58,11 +58,14 @@ class Bench:
         self.module.d.comb += signal.eq(value)
         return signal
 
-    def past(self, value: Value, name: str, clocks: int = 1) -> Value:
-        """Return what a value was so many clocks ago; 0 before the first clock and in a reset."""
+    def past(self, value: Value, name: str, clocks: int = 1, *, reset_less: bool = False) -> Value:
+        """Return what a value was so many clocks ago; 0 before the first clock.
+
+        It is 0 behind a reset, too, unless the registers that it is compared with have none.
+        """
         for clock in range(clocks):
             shape = value.shape()
-            late = Signal(shape, name=f"{name}_past{clock + 1}")
+            late = Signal(shape, name=f"{name}_past{clock + 1}", reset_less=reset_less)
             source = value.as_value() if isinstance(shape, data.Layout) else value
             self.module.d.sync += (late.as_value() if source is not value else late).eq(source)
             value = late

@@ -29,7 +29,7 @@ def write_back(p: Parameters) -> Bench:
     # The window lets nothing else pass.
     bench.assume(implies(unit.host_load, within(unit.host_data, p.weight_max)))
     bench.prove(within(unit.new_weight, p.weight_max), "what is written is in its range")
-    weight8 = bench.past(unit.weight, "weight", 2)
+    weight8 = bench.past(unit.weight, "weight", 2, reset_less=True)
     updated = bench.past(unit.backward8 & ~unit.host_load, "updated")
     expected = Signal(signed(p.weight_bits))
     m.d.sync += expected.eq(clip(weight8 + unit.increment, p.weight_max))
@@ -37,8 +37,7 @@ def write_back(p: Parameters) -> Bench:
         implies(updated, unit.new_weight == expected),
         "what is written is the saturated sum of the step's own weight and increment",
     )
-    product = Signal(signed(len(unit.draw) + len(unit.delta)))
-    m.d.sync += product.eq(unit.draw * unit.delta)
+    product = bench.past(bench.named(unit.draw * unit.delta, "product"), "product", reset_less=True)
     bench.prove(unit.term + unit.carry == product, "term + carry == T * d, one clock later")
     return bench
 

@@ -60,8 +60,8 @@ def sample_stream(p: Parameters) -> Bench:
     )
 
     # The beat in hand, of a packet that is dense or sparse.
-    sparse, data = Signal(), Signal.like(unit.tdata)
-    keep, label = Signal.like(unit.tkeep), Signal(16)
+    sparse, data = Signal(), Signal.like(unit.tdata, reset_less=True)
+    keep, label = Signal.like(unit.tkeep, reset_less=True), Signal(16, reset_less=True)
     with m.If(taken & inside):
         m.d.sync += [data.eq(unit.tdata), keep.eq(unit.tkeep)]
     with m.Elif(taken):
