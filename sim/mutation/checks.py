@@ -388,10 +388,10 @@ class Checks:
             Check("bus", _bus),
             Check("window", self._window()),
             Check("resets", self._resets()),
-            Check("flags", self._flags()),
             Check("abandoned", self._abandoned()),
             Check("many draws", self._many_draws()),
             Check("limits", self._limits()),
+            Check("flags", self._flags()),
             Check("loaded", self._loaded()),
             Check("clipped", self._clipped()),
         )

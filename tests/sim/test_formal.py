@@ -135,9 +135,16 @@ class OnesComplement(Select):
     """A negative product is one too small."""
 
     def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        with m.If(self.draw == -2):
-            m.d.sync += self.carry.eq(0)
+        m = Module()
+        m.submodules.select = select = Select(len(self.x), len(self.draw) - 2)
+        late = Signal()
+        m.d.sync += late.eq(self.draw == -2)
+        m.d.comb += [
+            select.draw.eq(self.draw),
+            select.x.eq(self.x),
+            self.term.eq(select.term),
+            self.carry.eq(select.carry & ~late),
+        ]
         return m
 
 

@@ -44,7 +44,7 @@ PLANTED = {
     ("done_of_interval", 31, "const0"): ("killed", "limits"),
     # Inverts where the bit of the control is 1: what is left of a limit goes through all bits.
     ("left", 11, "cnot1"): ("killed", "training"),
-    ("slave.hit_INTERRUPT_STATUS", 0, "const1"): ("killed", "flags"),
+    ("slave.hit_REFUSED", 0, "const1"): ("killed", "flags"),
     # Of the only group of lanes.
     ("trainer.drain.some", 0, "const1"): ("survived", ""),
 }
