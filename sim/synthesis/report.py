@@ -11,7 +11,7 @@ from typing import Any
 from sim.markdown import RIGHT, table
 from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import Netlist
-from sim.synthesis.placement import PACKAGE, Placement
+from sim.synthesis.placement import PACKAGE, Placement, Target
 
 #: Stands for a figure that was not measured.
 UNMEASURED = "UNMEASURED"
@@ -24,18 +24,14 @@ class Findings:
     Attributes:
         lanes: Its lanes.
         netlists: The module alone, by family; a family that was not asked for is not there.
-        device: ECP5 device of the placements.
-        speed: Its speed grade.
-        freq: Clock aimed at, MHz.
+        target: Of the placements.
         placements: One a seed; none without place and route.
         clocks: Clocks a training sample, mean; ``None`` without a data set.
     """
 
     lanes: int
     netlists: Mapping[str, Netlist]
-    device: str
-    speed: int
-    freq: int
+    target: Target
     placements: Sequence[Placement]
     clocks: float | None
 
@@ -59,10 +55,11 @@ class Findings:
         placed: dict[str, Any] | None = None
         if self.placements:
             placed = {
-                "device": f"ECP5-{self.device}",
+                "device": f"ECP5-{self.target.device}",
                 "package": PACKAGE,
-                "speed_grade": self.speed,
-                "target_mhz": self.freq,
+                "speed_grade": self.target.speed,
+                "target_mhz": self.target.freq,
+                "placer": self.target.placer,
                 "seeds": [
                     {
                         "seed": each.seed,
@@ -144,8 +141,9 @@ class Findings:
             parts += ["By these counts, of what a device has:", _figures(fits)]
         if self.placements:
             parts += [
-                f"Placed and routed by nextpnr, in the wrapper, on an ECP5-{self.device}, speed "
-                f"grade {self.speed}, package {PACKAGE}, aiming at {self.freq} MHz:",
+                f"Placed and routed by nextpnr, in the wrapper, on an ECP5-{self.target.device}, "
+                f"speed grade {self.target.speed}, package {PACKAGE}, aiming at "
+                f"{self.target.freq} MHz, placer {self.target.placer}:",
                 _figures(runs),
             ]
         parts += ["Clock: the median of the seeds.", _figures(sums)]

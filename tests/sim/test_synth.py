@@ -18,7 +18,7 @@ from sim.data import load_digits
 from sim.synthesis.critical_path import critical_path
 from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import DESIGN, NETLIST, Netlist, synthesize
-from sim.synthesis.placement import Placement, fmax_of
+from sim.synthesis.placement import Placement, Target, fmax_of
 from sim.synthesis.report import UNMEASURED, Findings
 from sim.synthesis.tools import SynthesisError, run_yosys
 from sim.synthesis.wrapper import wrap
@@ -126,6 +126,18 @@ def test_synth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         synth(tmp_path, "--freq", "151")
 
 
+def test_placer(tmp_path: Path) -> None:
+    """The other placer places, and the report names it."""
+    synth(tmp_path, "--families", "ecp5", "--placer", "static")
+    out = tmp_path / "nomul-out" / "synth-tiny"
+    report = json.loads((out / "synth.json").read_text())
+    assert report["command"][-2:] == ["--placer", "static"]
+    assert report["place_and_route"]["placer"] == "static"
+    assert report["fmax_mhz"] > 0
+    assert "placer static" in (out / "synth.md").read_text()
+    assert "Running Static placer" in (out / "nextpnr-seed1.log").read_text()
+
+
 def test_no_place(tmp_path: Path) -> None:
     synth(tmp_path, "--no-place", "--families", "ecp5")
     report = json.loads((tmp_path / "nomul-out" / "synth-tiny" / "synth.json").read_text())
@@ -218,7 +230,7 @@ def test_a_seed_without_a_figure_leaves_no_median() -> None:
     def findings(*fmax: float | None) -> Findings:
         runs = [Placement(Path(), i, each, None, {}) for i, each in enumerate(fmax)]
         netlist = Netlist(Path(), {}, Resources(10, 20, 1, 0))
-        return Findings(2, {"ecp5": netlist}, "25F", 6, 100, runs, 50.0)
+        return Findings(2, {"ecp5": netlist}, Target("25F", 6, 100), runs, 50.0)
 
     assert fmax_of({"fmax": {"clk": {"achieved": 57.25}}}) == 57.25
     whole = findings(80.0, 60.0, 61.0)
