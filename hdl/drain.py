@@ -41,7 +41,6 @@ class Drain(wiring.Component):
         label: Label of the sample.
         again: The sample has been passed before: its logits add up.
         clear: Forget the sample, or the pass: lists, prediction, loss.
-        drained: The block's last lane leaves in this clock.
         count: Entries of each hidden layer's list.
         closed: Whether each is complete.
         read_address: Entry of the hidden list memory to read (``depth > 1``).
@@ -66,7 +65,6 @@ class Drain(wiring.Component):
             "label": In(class_bits),
             "again": In(1),
             "clear": In(1),
-            "drained": Out(1),
             "delta_valid": Out(1),
             "delta_row": Out(step["block_row"].shape),
             "delta_lane": Out(lane_bits),
@@ -84,6 +82,7 @@ class Drain(wiring.Component):
                 "read_entry": Out(hidden_entry_shape(p)),
             }
         super().__init__(members)
+        #: A block is in hand.
         self.busy = Signal()
         self.mask = Signal(p.lanes)
         #: Which groups of its lanes have a live one. A register: a clock is too short to look at
@@ -117,6 +116,8 @@ class Drain(wiring.Component):
                 positive = self.sums[lane] > 0 if layer != last_layer else Const(1, 1)
                 m.d.comb += mask[lane].eq(used & positive)
 
+        #: The block's last lane leaves in this clock.
+        drained = Signal()
         first = Signal.like(self.some)
         several = Signal.like(self.some)
         leaving = Cat(
@@ -126,7 +127,7 @@ class Drain(wiring.Component):
         m.d.comb += [
             first.eq(lowest_set(self.some)),
             several.eq(Cat(at_least(group, 2) for group in groups(self.mask))),
-            self.drained.eq(self.busy & ~at_least(self.some, 2) & (several == 0)),
+            drained.eq(self.busy & ~at_least(self.some, 2) & (several == 0)),
         ]
         e1_valid = Signal()
         e1_fin = Signal()
@@ -139,14 +140,14 @@ class Drain(wiring.Component):
             m.d.sync += e1_places[-1].eq(lowest_index(lanes))
         m.d.sync += [
             e1_valid.eq(self.busy & (self.mask != 0)),
-            e1_fin.eq(self.drained),
+            e1_fin.eq(drained),
             e1_group.eq(first),
         ]
         with m.If(self.busy):
             m.d.sync += [
                 self.mask.eq(self.mask & ~leaving),
                 self.some.eq(self.some & ~(first & ~several)),
-                self.busy.eq(~self.drained),
+                self.busy.eq(~drained),
             ]
         with m.If(self.load):
             m.d.sync += [

@@ -402,7 +402,8 @@ class Trainer(wiring.Component):
             walker.loss_any.eq(drain.loss_any),
             walker.loss_done.eq(drain.loss_done),
             walker.result_free.eq(~valid | self.predictions.ready),
-            walker.drained.eq(drain.drained),
+            walker.loaded.eq(drain.load),
+            walker.draining.eq(drain.busy),
         ]
 
         if loader.dropout is not None:

@@ -45,7 +45,8 @@ class Walker(wiring.Component):
         loss_any: Some output delta is not 0.
         loss_done: Prediction and output deltas are complete.
         result_free: The prediction register can be loaded.
-        drained: A block's drain ends in this clock.
+        loaded: The drain takes a block in this clock.
+        draining: It is at work on one.
         rule_in_hand: How the sample in hand is predicted: one of :class:`Rule`.
         step: The step issued in this clock; a bubble has neither ``entry`` nor ``end``.
         layer: Layer whose list is being read, from 0.
@@ -74,7 +75,8 @@ class Walker(wiring.Component):
                 "loss_any": In(1),
                 "loss_done": In(1),
                 "result_free": In(1),
-                "drained": In(1),
+                "loaded": In(1),
+                "draining": In(1),
                 "rule_in_hand": Out(Rule),
                 "step": Out(step),
                 "layer": Out(step["layer"].shape),
@@ -100,6 +102,10 @@ class Walker(wiring.Component):
         self.block_row = Signal(step["block_row"].shape)
         self.first = Signal(init=1)
         self.layer_first = Signal(init=1)
+        #: A block's end is on its way to the drain.
+        self.ended = Signal()
+        #: A block has ended that has not drained. It is told by two registers, since what ends a
+        #: drain comes late, and from far away.
         self.pending = Signal()
         self.gap = Signal(2)
         self.settle = Signal(unsigned_bits(self._settle_clocks))
@@ -157,8 +163,9 @@ class Walker(wiring.Component):
             & (self.pass_index != self.extra_draws)
         )
 
-        with m.If(self.drained):
-            m.d.sync += self.pending.eq(0)
+        m.d.comb += self.pending.eq(self.ended | self.draining)
+        with m.If(self.loaded):
+            m.d.sync += self.ended.eq(0)
 
         with m.If(step.entry):
             m.d.sync += [
@@ -190,7 +197,7 @@ class Walker(wiring.Component):
                 with m.If(~step.entry & self.closed & ~last_plane):
                     m.d.sync += [self.position.eq(0), self.plane.eq(self.plane + 1)]
                 with m.If(step.end):
-                    m.d.sync += self.pending.eq(1)
+                    m.d.sync += self.ended.eq(1)
                     with m.If(last_block):
                         with m.If(layer == last_layer):
                             m.d.sync += self.phase.eq(Phase.LOSS)

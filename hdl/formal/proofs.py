@@ -225,7 +225,7 @@ PROOFS = (
         "architecture.md, 5",
         walker,
         depth=4,
-        assumed="a list is no longer than its layer; only a pending block drains",
+        assumed="a list is no longer than its layer",
     ),
     Proof(
         "loss",

@@ -15,7 +15,6 @@ def walker(p: Parameters) -> Bench:
     unit = bench.unit(Walker(p))
     layout, step = Layout.of(p), unit.step
     going = bench.named(step.entry | step.end, "going")
-    bench.assume(implies(unit.drained, unit.pending))
     for layer, (inputs, blocks) in enumerate(zip(p.layers, layout.blocks, strict=False)):
         here = unit.layer == layer
         bench.assume(implies(here & unit.unread, unit.position < inputs))

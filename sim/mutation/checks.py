@@ -586,7 +586,7 @@ class Checks:
             for sparse in (False, True):
                 samples.append(self._full(fault, sparse=sparse))
                 samples += self._samples(1)
-        samples += self._samples(40, FAULTS)
+        samples += self._samples(80, FAULTS)
         for sparse in (False, True):
             size = (len(self._full("", sparse=sparse).beats) - 1) * p.bus_bits // 8
             samples += [self._full("", sparse=sparse, dropped=each) for each in range(size)]
@@ -601,7 +601,7 @@ class Checks:
 
         def run(host: Host) -> None:
             core = host.core
-            core.pause(0.1)
+            core.pause(0.3)
             host.begin_lockstep(State.initial(p), stream)
             host.write("INTERRUPT_MASK", 0b100)
             host.mode(settings)

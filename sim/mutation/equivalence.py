@@ -40,10 +40,9 @@ _TRIALS = ((0, 1, LIMIT), (1, 1, 10), (0, 2, 10), (1, 2, 10))
 # Bits of a word of which all values are looked at that it takes; registers that may differ while
 # they count for nothing; registers from which one is a copy, with what resets it.
 _NARROW, _EXCUSED, _NEAR = 4, 64, 3
-_FLAG_BITS = 4
 
 # Seconds for all questions about what may differ, and for one of them.
-_ROUNDS, _STEP = 10, 5
+_ROUNDS, _STEP = 30, 10
 
 # Without the passes of `opt` that turn a register's feedback into an enable: every next value is
 # one bit.
@@ -167,7 +166,7 @@ class _Gates:
             assumed = {q: value for q, value in assumed.items() if q not in dropped}
 
     def _words(self, module: dict[str, Any]) -> tuple[list[Bit], list[tuple[Bit, ...]]]:
-        """Return flags and narrow words of registers: those with a name, and copies of words."""
+        """Return the bits of narrow words of registers, named ones or copies, and the words."""
         registers = {q for q in self._registers if z3.is_expr(self._values[q])}
         registers &= self._initial.keys()
         named = {
@@ -188,11 +187,7 @@ class _Gates:
             if all(len(each) == 1 for each in own) and copy not in named:
                 named[copy] = None
                 words.append(copy)
-        flags = {bit: None for word in named for bit in word}
-        for name, net in sorted(module["netnames"].items()):
-            if "$" not in name and _NARROW < len(net["bits"]) <= _FLAG_BITS:
-                flags |= {bit: None for bit in net["bits"] if bit in registers}
-        return list(flags), words
+        return list({bit: None for word in named for bit in word}), words
 
     def _sources(self, register: Bit) -> set[Bit]:
         """Return the registers on which a register's next value depends, if they are few."""

@@ -282,11 +282,11 @@ def random_states(parameters: Parameters, rng: random.Random) -> Iterator[State]
 
 
 def _rounds_at_edges(p: Parameters, word: int, rng: random.Random) -> int:
-    """Return a random state whose highest bits, all or all but one, are 0 or 1; or as it was."""
-    alike = rng.choice((0, 1, None, None))
+    """Return a random state whose rounding bits, all or all but one, are alike; or as it was."""
+    alike = rng.choice((0, 1, 1, None))
     if alike is None:
         return word
-    low = p.random_width - rng.randint(2, p.update_bits)
+    low = p.random_width - p.update_bits
     ones = (1 << p.random_width) - (1 << low)
     other = rng.choice((0, 1 << rng.randrange(low, p.random_width)))
     return (word | ones if alike else word & ~ones | 1) ^ other

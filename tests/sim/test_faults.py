@@ -266,11 +266,11 @@ class SwappedLanes(Drain):
 
 
 class ForgottenDrain(Walker):
-    """A block ends while the block before it still drains."""
+    """A block ends while the block before it still is on its way to the drain."""
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        m.d.sync += self.pending.eq(0)
+        m.d.sync += self.ended.eq(0)
         return m
 
 
@@ -358,7 +358,7 @@ EDITED = {
     ),
     "stale delta": (
         r"if \(deltas__write__en\[1\]\)",
-        "if (deltas__write__en[1] && !drain__load)",
+        "if (deltas__write__en[1] && !walker__loaded)",
         "deltas",
     ),
     "wrong replay state": (
@@ -367,8 +367,8 @@ EDITED = {
         "random_source",
     ),
     "early block drain": (
-        r"assign drain__load = step7\[1\]",
-        "assign drain__load = step6[1]",
+        r"assign walker__loaded = step7\[1\]",
+        "assign walker__loaded = step6[1]",
         "drain",
     ),
     "read-after-write hazard": (
