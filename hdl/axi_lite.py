@@ -194,7 +194,7 @@ class AxiLite(wiring.Component):
 
     def _misfit(self, register: Register) -> Value:
         """Return whether ``data`` is nothing that can be written into a register."""
-        misfit = (self.data & (~register.mask & 0xFFFFFFFF)) != 0
+        misfit = (self.data & register.unused) != 0
         for field in register.fields:
             if field.largest < (1 << field.bits) - 1:
                 misfit |= self.data[field.low : field.low + field.bits] > field.largest

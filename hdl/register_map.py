@@ -112,6 +112,11 @@ class Register:
         """The bits of all fields, which may be 1."""
         return sum(field.mask for field in self.fields)
 
+    @property
+    def unused(self) -> int:
+        """The bits of no field, which must be 0."""
+        return ~self.mask & 0xFFFFFFFF
+
     def field(self, name: str) -> Field:
         """Return the field of that name.
 

@@ -13,7 +13,7 @@ _OWNED = ("WINDOW_MEMORY", "WINDOW_ROW", "WINDOW_LANE", "WINDOW_DATA")
 
 def _fits(register: Register, word: Value) -> Value:
     """Return whether a word may be written into a register."""
-    fits = (word & (~register.mask & 0xFFFFFFFF)) == 0
+    fits = (word & register.unused) == 0
     for field in register.fields:
         fits &= word[field.low : field.low + field.bits] <= field.largest
     return fits

@@ -191,10 +191,8 @@ class Host:
     def _check_clocks(self, offset: int, answer: Answer) -> None:
         clocks = ACCESS_CLOCKS
         if offset == self.map["WINDOW_DATA"].offset:
-            if answer.response != OKAY:
-                # It depends on who refuses it.
-                return
-            clocks += WINDOW_CLOCKS
+            # What the window itself refuses takes it a clock to decide.
+            clocks += WINDOW_CLOCKS if answer.response == OKAY else answer.clocks > ACCESS_CLOCKS
         _same(f"clocks of an access to {offset:#x}", clocks, answer.clocks)
 
     def write(self, name: str, value: int) -> None:
@@ -1082,9 +1080,8 @@ def _bus(host: Host) -> None:
             continue
         for strobes in range(0b1111):
             host.refused(host.write_at(register.offset, 0, strobes), "STROBES")
-        unused = ~register.mask & 0xFFFFFFFF
         for bit in range(32):
-            if unused >> bit & 1:
+            if register.unused >> bit & 1:
                 host.refused(host.write_at(register.offset, 1 << bit), "VALUE")
         for each in register.fields:
             for value in range(each.largest + 1, min(1 << each.bits, each.largest + 9)):

@@ -234,8 +234,7 @@ def random_states(parameters: Parameters, rng: random.Random) -> Iterator[State]
       of weights and bias differ, and of some units half of the weights are the largest, so that a
       sum is small in spite of its bias, and its delta can have either sign.
 
-    The first increments of every other one are rounded by random bits that are all alike, or all
-    but one.
+    The first increments of most are rounded by random bits that are all alike, or all but one.
     """
     p, last = parameters, parameters.depth - 1
     powers = _dealt([1 << bit for bit in range(p.weight_max.bit_length())], rng)

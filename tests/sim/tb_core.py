@@ -274,9 +274,8 @@ async def registers(dut: Any) -> None:
             await host.check_refused(await host.write_at(register.offset, 0), "ACCESS")
             continue
         await host.check_refused(await host.write_at(register.offset, 0, size=1), "STROBES")
-        unused = ~register.mask & 0xFFFFFFFF
         for bit in range(32):
-            if unused >> bit & 1:
+            if register.unused >> bit & 1:
                 await host.check_refused(await host.write_at(register.offset, 1 << bit), "VALUE")
         for field in register.fields:
             if field.largest < (1 << field.bits) - 1:
