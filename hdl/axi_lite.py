@@ -123,9 +123,12 @@ class AxiLite(wiring.Component):
             "BUSY": self.write & ~self.stopped & hit([each for each in self._map if each.stopped]),
         }
         faults = {name: Signal(name=f"fault_{name}", reset_less=True) for name in found}
-        fault = Signal(reset_less=True)
+        fault = Signal()
         refused = Signal()
-        m.d.comb += refused.eq(fault | (passed & Cat(self.refuse.values()).any()))
+        m.d.comb += [
+            fault.eq(Cat(faults.values()).any()),
+            refused.eq(fault | (passed & Cat(self.refuse.values()).any())),
+        ]
 
         # One register is hit, so an OR of masked words is the multiplexer.
         chosen = Const(0, 32)
@@ -156,7 +159,6 @@ class AxiLite(wiring.Component):
                 m.d.sync += [
                     *(hits[name].eq(value) for name, value in decoded.items()),
                     *(faults[name].eq(value) for name, value in found.items()),
-                    fault.eq(Cat(found.values()).any()),
                 ]
                 m.next = "ACCESS"
             with m.State("ACCESS"):
