@@ -220,7 +220,7 @@ def _mutants(netlist: Netlist, commands: Sequence[str]) -> list[Mutant]:
         control = options.get("ctrlbit")
         found[short] = Mutant(
             number=0,
-            unit=re.sub(r"(lane)\d+", r"\1", cell.place) or "core",
+            unit=unit_of(cell),
             kind=cell.kind,
             pin=f"{options['port']}[{options['portbit']}]",
             mode=options["mode"],
@@ -229,6 +229,16 @@ def _mutants(netlist: Netlist, commands: Sequence[str]) -> list[Mutant]:
             command=short,
         )
     return list(found.values())
+
+
+def any_lane(name: str) -> str:
+    """Return a name without the number of its lane."""
+    return re.sub(r"(lane)\d+", r"\1", name)
+
+
+def unit_of(cell: Cell) -> str:
+    """Return the path of the instance that has a cell, as :class:`Mutant` has it."""
+    return any_lane(cell.place) or "core"
 
 
 def _purpose(cell: Cell, netlist: Netlist, readers: dict[Bit, list[Cell]]) -> tuple[str, ...]:

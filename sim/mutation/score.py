@@ -2,7 +2,6 @@
 
 import importlib.resources
 import multiprocessing
-import re
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from golden.parameters import Parameters
 from sim.mutation.checks import Checks
 from sim.mutation.equivalence import equivalent
-from sim.mutation.netlist import Mutant, Mutants
+from sim.mutation.netlist import Mutant, Mutants, any_lane
 
 #: Small, so that it is quick; of large steps and narrow words, so that all that can saturate does,
 #: and hits its edge, and a shift beyond all bits; and with all that
@@ -50,34 +49,35 @@ class MutationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a mutant changes nothing, where no solver shows it.
+    """Why mutants of a unit change nothing, where no solver shows it.
 
     Attributes:
-        unit: Of the mutant.
-        net: One of its nets, lanes without their numbers.
-        kind: Type of its cell.
-        pin: Of it.
-        mode: Of it.
+        unit: Of the mutants.
+        nets: Each has one of these among its nets, lanes without their numbers.
+        faults: Each is one of these: type of its cell, pin and mode, as in ``$dff Q[0] const1``.
         why: The reason.
     """
 
     unit: str
-    net: str
-    kind: str
-    pin: str
-    mode: str
+    nets: Sequence[str]
+    faults: Sequence[str]
     why: str
 
     def covers(self, mutant: Mutant) -> bool:
         """Return whether it is of this mutant."""
-        nets = {re.sub(r"(lane)\d+", r"\1", net) for net in mutant.nets}
-        mine = (self.unit, self.kind, self.pin, self.mode)
-        return self.net in nets and mine == (mutant.unit, mutant.kind, mutant.pin, mutant.mode)
+        nets = {any_lane(net) for net in mutant.nets}
+        fault = f"{mutant.kind} {mutant.pin} {mutant.mode}"
+        return mutant.unit == self.unit and fault in self.faults and not nets.isdisjoint(self.nets)
 
 
 @cache
-def reasons() -> tuple[Reason, ...]:
-    """Return those of ``reasons.toml``."""
+def reasons(parameters: Parameters) -> tuple[Reason, ...]:
+    """Return those of ``reasons.toml``, which hold in the core of :data:`MUTATED`.
+
+    In that of another network a bit may mean something else: there are none.
+    """
+    if parameters != MUTATED:
+        return ()
     text = (importlib.resources.files(__package__) / "reasons.toml").read_text(encoding="utf-8")
     return tuple(Reason(**each) for each in tomllib.loads(text).get("reason", []))
 
@@ -116,7 +116,7 @@ def judge(
         seed: Of samples, states and pauses of the checks.
         jobs: Processes.
         progress: Called with the stage, how many are done, and of how many.
-        known: Written reasons; default :func:`reasons`.
+        known: Written reasons; default :func:`reasons` of the configuration.
 
     Returns:
         A verdict for each mutant, in their order.
@@ -158,7 +158,7 @@ def judge(
     ):
         same |= {mutant.number} if proved else set()
         progress("solver", done, len(alive))
-    argued = reasons() if known is None else known
+    argued = reasons(parameters) if known is None else known
     return [_verdict(mutant, failure, mutant.number in same, argued) for mutant, failure in pairs]
 
 

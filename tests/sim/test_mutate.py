@@ -12,7 +12,16 @@ from sim.cli import cli
 from sim.commands import mutate
 from sim.mutation import equivalence, netlist, score
 from sim.mutation.equivalence import equivalent
-from sim.mutation.netlist import CELLS, Mutant, Mutants, choose, flat_core, plant
+from sim.mutation.netlist import (
+    CELLS,
+    Mutant,
+    Mutants,
+    any_lane,
+    choose,
+    flat_core,
+    plant,
+    unit_of,
+)
 from sim.mutation.score import MUTATED, MutationError, Reason, Score, Verdict, judge
 from sim.simulators import SimulatorError
 from sim.synthesis.flat_netlist import Netlist
@@ -52,7 +61,7 @@ PLANTED = {
 CONTROL = 22
 
 SURVIVOR = Reason(
-    "trainer.drain", "trainer.drain.some", "$dff", "Q[0]", "const1", "there is no other group"
+    "trainer.drain", ["trainer.drain.some"], ["$dff Q[0] const1"], "there is no other group"
 )
 
 
@@ -115,10 +124,23 @@ def test_reason_makes_equivalent(mutants: Mutants) -> None:
     assert score._verdict(survivor, ("bus", ""), False, [SURVIVOR]).outcome == "killed"
 
 
-def test_reasons_are_whole() -> None:
-    for reason in score.reasons():
-        assert all((reason.unit, reason.net, reason.kind, reason.pin, reason.mode))
+def test_reasons_are_of_this_gateware() -> None:
+    """A reason says why, of signals and cells that the netlist has; of no other network's."""
+    cells = Netlist.load(flat_core(MUTATED) / CELLS, CORE_TOP, nameless={"probes"})
+    names = {any_lane(name.partition("[")[0]) for name in cells.names.values()}
+    pins = {
+        f"{unit_of(cell)} {cell.kind} {port}[{bit}]"
+        for cell in cells.cells
+        for port, bits in cell.ports.items()
+        for bit in range(len(bits))
+    }
+    known = score.reasons(MUTATED)
+    assert known
+    for reason in known:
+        assert set(reason.nets) <= names, reason
+        assert {f"{reason.unit} {fault.rpartition(' ')[0]}" for fault in reason.faults} <= pins
         assert len(reason.why.split()) > 5, reason
+    assert not score.reasons(SMALL)
 
 
 def test_core_that_fails_without_a_mutant(
