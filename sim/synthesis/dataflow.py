@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sim.synthesis.flat_netlist import Bit, Cell, Netlist
+from sim.synthesis.flat_netlist import Bit, Cell, FlatNetlist
 
 
 class Way(enum.IntFlag):
@@ -80,7 +80,7 @@ class Dataflow:
         netlist: The netlist.
     """
 
-    netlist: Netlist
+    netlist: FlatNetlist
 
     def __post_init__(self) -> None:
         known = {*REGISTERS, *ADDERS, *SHIFTERS, *MASKABLE, *_DECISIONS, *_MEMORIES}

@@ -35,7 +35,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Netlist:
+class FlatNetlist:
     """A flat module.
 
     Attributes:
@@ -51,7 +51,7 @@ class Netlist:
     names: Mapping[int, str]
 
     @classmethod
-    def load(cls, path: Path, top: str, nameless: Collection[str] = ()) -> "Netlist":
+    def load(cls, path: Path, top: str, nameless: Collection[str] = ()) -> "FlatNetlist":
         """Read the top module of a JSON file; it has no hierarchy below.
 
         Args:

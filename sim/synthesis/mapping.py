@@ -15,7 +15,7 @@ DESIGN, STATISTICS, NETLIST, LOG = "design.v", "cells.json", "netlist.json", "yo
 
 
 @dataclass(frozen=True)
-class Netlist:
+class Synthesis:
     """A synthesised module.
 
     Attributes:
@@ -36,7 +36,7 @@ def synthesize(
     wrapped: bool = False,
     options: str = "",
     cache: Path | None = None,
-) -> Netlist:
+) -> Synthesis:
     """Map a module to a family, or find that done already.
 
     Args:
@@ -63,13 +63,13 @@ def synthesize_text(
     keep: bool = True,
     options: str = "",
     cache: Path | None = None,
-) -> Netlist:
+) -> Synthesis:
     """Map a design given as text, as :func:`synthesize` does; ``keep`` the netlist."""
     options += f" -json {NETLIST}" if keep else ""
     folder = mapped(verilog, top, family, f"tee -q -o {STATISTICS} stat -json", options, cache)
     modules = json.loads((folder / STATISTICS).read_text(encoding="utf-8"))["modules"]
     cells = modules[f"\\{top}"]["num_cells_by_type"]
-    return Netlist(folder, cells, FAMILIES[family].count(cells))
+    return Synthesis(folder, cells, FAMILIES[family].count(cells))
 
 
 def mapped(

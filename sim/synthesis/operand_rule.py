@@ -18,7 +18,7 @@ from sim.synthesis.dataflow import (
     flag,
     masked,
 )
-from sim.synthesis.flat_netlist import Bit, Cell, Netlist
+from sim.synthesis.flat_netlist import Bit, Cell, FlatNetlist
 
 #: Most bits that the masks of one word may be made of, to try all their values.
 _MASK_SUPPORT = 12
@@ -86,7 +86,7 @@ class Findings:
     exclusive: list[str]
 
 
-def operand_rule(netlist: Netlist, exempt: Callable[[Violation], bool]) -> Findings:
+def operand_rule(netlist: FlatNetlist, exempt: Callable[[Violation], bool]) -> Findings:
     """Apply the rule to a netlist.
 
     Raises:
@@ -96,7 +96,7 @@ def operand_rule(netlist: Netlist, exempt: Callable[[Violation], bool]) -> Findi
 
 
 class _Rule:
-    def __init__(self, netlist: Netlist) -> None:
+    def __init__(self, netlist: FlatNetlist) -> None:
         self._netlist = netlist
         self._flow = flow = Dataflow(netlist)
         self._origins = Origins(flow, Way(0))

@@ -10,7 +10,7 @@ from typing import Any
 
 from sim.simulators import cache_folder, publish
 from sim.synthesis.critical_path import CriticalPath, critical_path
-from sim.synthesis.mapping import DESIGN, NETLIST, Netlist
+from sim.synthesis.mapping import DESIGN, NETLIST, Synthesis
 from sim.synthesis.tools import run_tool, tool_versions
 
 #: Devices by nextpnr's option, and the package: the largest that all of them come in.
@@ -69,7 +69,7 @@ class Placement:
 
 
 def place(
-    netlist: Netlist,
+    netlist: Synthesis,
     target: Target,
     seed: int,
     *,

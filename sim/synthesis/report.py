@@ -10,7 +10,7 @@ from typing import Any
 
 from sim.markdown import RIGHT, table
 from sim.synthesis.families import FAMILIES, Resources
-from sim.synthesis.mapping import Netlist
+from sim.synthesis.mapping import Synthesis
 from sim.synthesis.placement import PACKAGE, Placement, Target
 
 #: Stands for a figure that was not measured.
@@ -30,7 +30,7 @@ class Findings:
     """
 
     lanes: int
-    netlists: Mapping[str, Netlist]
+    netlists: Mapping[str, Synthesis]
     target: Target
     placements: Sequence[Placement]
     clocks: float | None
@@ -85,7 +85,7 @@ class Findings:
         }
         return {name: told(value) for name, value in found.items()}
 
-    def _family(self, name: str, netlist: Netlist) -> dict[str, Any]:
+    def _family(self, name: str, netlist: Synthesis) -> dict[str, Any]:
         own = netlist.resources
         return {
             **asdict(own),

@@ -27,7 +27,7 @@ from sim.data import load_digits
 from sim.export.project import python_driver
 from sim.simulators import find_verilator
 from sim.synthesis.families import Resources
-from sim.synthesis.mapping import Netlist
+from sim.synthesis.mapping import Synthesis
 from sim.synthesis.placement import Placement
 from sim.synthesis.tools import SynthesisError
 
@@ -134,10 +134,10 @@ def test_timing_is_met_or_told() -> None:
 
 
 def test_what_does_not_fit() -> None:
-    fits = Netlist(Path(), {}, Resources(80_000, 1, 208, 0))
+    fits = Synthesis(Path(), {}, Resources(80_000, 1, 208, 0))
     check_fit(fits)
     with pytest.raises(SynthesisError, match=r"takes 209 block RAMs of 208; use fewer --lanes"):
-        check_fit(Netlist(Path(), {}, Resources(1, 1, 209, 0)))
+        check_fit(Synthesis(Path(), {}, Resources(1, 1, 209, 0)))
 
 
 def test_bytes_of_a_sample() -> None:

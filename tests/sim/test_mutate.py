@@ -24,7 +24,7 @@ from sim.mutation.netlist import (
 )
 from sim.mutation.score import MUTATED, MutationError, Reason, Score, Verdict, judge
 from sim.simulators import SimulatorError
-from sim.synthesis.flat_netlist import Netlist
+from sim.synthesis.flat_netlist import FlatNetlist
 
 #: A core that is compiled and run quickly.
 SMALL = MUTATED.replace(
@@ -67,7 +67,7 @@ SURVIVOR = Reason(
 
 def planted() -> Iterator[Mutant]:
     """Yield the mutants of :data:`PLANTED`."""
-    cells = Netlist.load(flat_core(SMALL) / CELLS, CORE_TOP, nameless={"probes"})
+    cells = FlatNetlist.load(flat_core(SMALL) / CELLS, CORE_TOP, nameless={"probes"})
     drivers = {
         name: cells.drivers[bit] for bit, name in cells.names.items() if bit in cells.drivers
     }
@@ -126,7 +126,7 @@ def test_reason_makes_equivalent(mutants: Mutants) -> None:
 
 def test_reasons_are_of_this_gateware() -> None:
     """A reason says why, of signals and cells that the netlist has; of no other network's."""
-    cells = Netlist.load(flat_core(MUTATED) / CELLS, CORE_TOP, nameless={"probes"})
+    cells = FlatNetlist.load(flat_core(MUTATED) / CELLS, CORE_TOP, nameless={"probes"})
     names = {any_lane(name.partition("[")[0]) for name in cells.names.values()}
     pins = {
         f"{unit_of(cell)} {cell.kind} {port}[{bit}]"

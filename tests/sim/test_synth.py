@@ -17,7 +17,7 @@ from sim.clocks import count_clocks
 from sim.data import load_digits
 from sim.synthesis.critical_path import critical_path
 from sim.synthesis.families import FAMILIES, Resources
-from sim.synthesis.mapping import DESIGN, NETLIST, Netlist, synthesize
+from sim.synthesis.mapping import DESIGN, NETLIST, Synthesis, synthesize
 from sim.synthesis.placement import Placement, Target, fmax_of
 from sim.synthesis.report import UNMEASURED, Findings
 from sim.synthesis.tools import SynthesisError, run_yosys
@@ -229,7 +229,7 @@ def test_broken_report_has_no_figure(report: dict[str, object]) -> None:
 def test_a_seed_without_a_figure_leaves_no_median() -> None:
     def findings(*fmax: float | None) -> Findings:
         runs = [Placement(Path(), i, each, None, {}) for i, each in enumerate(fmax)]
-        netlist = Netlist(Path(), {}, Resources(10, 20, 1, 0))
+        netlist = Synthesis(Path(), {}, Resources(10, 20, 1, 0))
         return Findings(2, {"ecp5": netlist}, Target("25F", 6, 100), runs, 50.0)
 
     assert fmax_of({"fmax": {"clk": {"achieved": 57.25}}}) == 57.25
