@@ -131,13 +131,18 @@ class Drain(wiring.Component):
         ]
         e1_valid = Signal()
         e1_fin = Signal()
-        #: The group that has the lane, and of each group the place in it.
+        #: The group that has the lane, and of each group the place of its first one, and its sum:
+        #: each group chooses near its lanes, so that only what they chose goes to one place.
         e1_group = Signal.like(first)
-        e1_places = []
-        for number, lanes in enumerate(groups(self.mask)):
-            place_bits = unsigned_bits(len(lanes) - 1)
-            e1_places.append(Signal(place_bits, name=f"e1_place{number}", reset_less=True))
-            m.d.sync += e1_places[-1].eq(lowest_index(lanes))
+        e1_places, e1_sums = [], []
+        for number, (mask, lanes) in enumerate(
+            zip(groups(self.mask), groups(range(p.lanes)), strict=True)
+        ):
+            here = lowest_index(mask)
+            e1_places.append(Signal.like(here, name=f"e1_place{number}", reset_less=True))
+            e1_sums.append(Signal(len(self.sum), name=f"e1_sum{number}", reset_less=True))
+            held = Array(self.held[lane] for lane in lanes)
+            m.d.sync += [e1_places[-1].eq(here), e1_sums[-1].eq(held[here])]
         m.d.sync += [
             e1_valid.eq(self.busy & (self.mask != 0)),
             e1_fin.eq(drained),
@@ -163,16 +168,14 @@ class Drain(wiring.Component):
                         some = Cat(group.any() for group in groups(mask))
                         m.d.sync += [self.mask.eq(mask), self.some.eq(some)]
 
-        # e2: the lane's sum. Each group chooses one of its own, by a multiplexer that stands near
-        # its lanes; only what the groups chose goes to one place.
+        # e2: the lane's sum.
         e2_valid = Signal()
         e2_fin = Signal()
         m.d.sync += [e2_valid.eq(e1_valid), e2_fin.eq(e1_fin)]
         selected, place = Const(0, len(self.sum)), Const(0, LANE_GROUP_BITS)
-        for number, (here, lanes) in enumerate(zip(e1_places, groups(range(p.lanes)), strict=True)):
-            near = Array(self.held[lane].as_unsigned() for lane in lanes)[here]
-            selected |= near & e1_group[number].replicate(len(self.sum))
-            place |= here & e1_group[number].replicate(len(here))
+        for group, near, here in zip(e1_group, e1_sums, e1_places, strict=True):
+            selected |= near & group.replicate(len(near))
+            place |= here & group.replicate(len(here))
         with m.If(e1_valid):
             m.d.sync += [
                 self.sum.eq(selected),

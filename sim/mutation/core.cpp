@@ -55,6 +55,8 @@ struct Core {
         random ^= random << 17;
         return static_cast<uint32_t>(random >> 32);
     }
+    // What stands on a bus of words: 0 often, as an untouched bus has it.
+    uint32_t idle_word() { return draw() & 3 ? draw() : 0; }
     bool pause() { return static_cast<int32_t>(draw() & 255) < pauses; }
     void scatter(void* bytes, size_t count) {
         for (size_t i = 0; i < count; ++i)
@@ -285,7 +287,7 @@ EXPORT int32_t core_access(Core* core, int32_t writes, int32_t reads, uint32_t* 
         top.s_axil_arvalid = request;
         top.s_axil_awaddr = (address ? words[0] : core->draw()) & 0xFFF;
         top.s_axil_araddr = (request ? words[3] : core->draw()) & 0xFFF;
-        top.s_axil_wdata = data ? words[1] : core->draw();
+        top.s_axil_wdata = data ? words[1] : core->idle_word();
         top.s_axil_wstrb = (data ? words[2] : core->draw()) & 15;
         top.s_axil_awprot = core->draw() & 7;
         top.s_axil_arprot = core->draw() & 7;
