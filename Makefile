@@ -11,8 +11,9 @@ JOBS ?= 2
 cosim: install
 	$(BIN)/nomul cosim
 
+# Neighbours in the list share what they compile, so each process begins with a stretch of it.
 test: dev icarus
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 # The speed beside torch; DATA names a folder with MNIST.
 bench: install
