@@ -94,12 +94,13 @@ class _Names:
         for name, cell in self._module["cells"].items():
             if cell["type"] == "$scopeinfo":
                 self._instances[cell["attributes"].get("module")].append(name)
+        self._wrapped = INSTANCE in self._module["cells"]
 
     def of(self, cell: str) -> str:
         """Return the name of a register, of a memory (without its number of a block), or a port."""
         found = self._module["cells"].get(cell)
         if found is None or "Q" not in found["connections"]:
-            return _plain(re.sub(r"(\.\d+)+([$_].*)?$", "", cell))
+            return self._plain(re.sub(r"(\.\d+)+([$_].*)?$", "", cell))
         bit = found["connections"]["Q"][0]
         aliases = [
             name
@@ -117,8 +118,13 @@ class _Names:
         one = [name for name in own if _share_instance(name, aliases)] or own
         equal = {re.sub(r"\d+", "*", name) for name in one}
         if len(one) > 1 and len(equal) == 1:
-            return _plain(equal.pop())
-        return _plain(min(one or aliases or [cell], key=len))
+            return self._plain(equal.pop())
+        return self._plain(min(one or aliases or [cell], key=len))
+
+    def _plain(self, name: str) -> str:
+        """Return a name without the wrapper's instance; what is outside of that is a port."""
+        inside = name.removeprefix(f"{INSTANCE}.")
+        return f"port {name}" if self._wrapped and inside == name else inside
 
     def _registers(self, source: str) -> list[tuple[str, str]]:
         """Return what is assigned at a place of the text, and in which module.
@@ -140,9 +146,3 @@ def _share_instance(name: str, aliases: list[str]) -> bool:
     """Return whether a name is in the instance of an alias: one of several equal lanes."""
     instance = name.rpartition(".")[0]
     return any(re.match(rf"{re.escape(instance)}(\.|__)", alias) for alias in aliases)
-
-
-def _plain(name: str) -> str:
-    """Return a name without the wrapper's instance; what is outside of that is a port."""
-    inside = name.removeprefix(f"{INSTANCE}.")
-    return inside if inside != name else f"port {name}"

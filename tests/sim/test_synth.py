@@ -226,6 +226,37 @@ def test_broken_report_has_no_figure(report: dict[str, object]) -> None:
     assert critical_path(report, Path(NETLIST), Path(DESIGN)) is None
 
 
+@pytest.mark.parametrize(
+    ("scopes", "start", "end"),
+    [(["module_"], "link.state", "port tdata"), ([], "link.state", "tdata")],
+)
+def test_ports_are_those_of_the_wrapper(
+    scopes: list[str], start: str, end: str, tmp_path: Path
+) -> None:
+    """What has no wrapper, as a board, has registers at its top."""
+    names = ("module_.link.state", "tdata")
+    cells = {
+        f"{name}_FF": {"type": "FF", "connections": {"Q": [i]}} for i, name in enumerate(names)
+    }
+    cells |= {name: {"type": "$scopeinfo", "connections": {}} for name in scopes}
+    module = {
+        "attributes": {"top": 1},
+        "cells": {name: {"attributes": {}, **cell} for name, cell in cells.items()},
+        "netnames": {name: {"bits": [i], "hide_name": 0} for i, name in enumerate(names)},
+    }
+    (tmp_path / NETLIST).write_text(json.dumps({"modules": {"design": module}}))
+    (tmp_path / DESIGN).touch()
+    ends = {"from": {"cell": f"{names[0]}_FF"}, "to": {"cell": f"{names[1]}_FF", "port": "DI"}}
+    report = {
+        "critical_paths": [
+            {"from": "posedge", "to": "posedge", "path": [{"type": "logic", "delay": 2.0, **ends}]}
+        ]
+    }
+    path = critical_path(report, tmp_path / NETLIST, tmp_path / DESIGN)
+    assert path is not None
+    assert (path.start, path.end) == (start, end)
+
+
 def test_a_seed_without_a_figure_leaves_no_median() -> None:
     def findings(*fmax: float | None) -> Findings:
         runs = [Placement(Path(), i, each, None, {}) for i, each in enumerate(fmax)]
