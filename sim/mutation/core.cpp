@@ -34,8 +34,8 @@ struct Core {
     uint64_t random = 1;
     // Of 256 chances, how many make a stream pause in a clock, or the bus before it goes on.
     int32_t pauses = 0;
-    // Records are not taken.
-    bool hold = false;
+    // Of a record: the word that comes next, and the first one that is not taken, unless below 0.
+    int word = 0, hold = -1;
     std::vector<Beat> packets, records;
     size_t sent = 0;
     std::vector<uint8_t> probes, valid, ready;
@@ -83,7 +83,10 @@ struct Core {
         const Beat beat = record_now();
         if (record_waits && !(top.m_axis_tvalid && !std::memcmp(&beat, &record, sizeof beat)))
             violations |= RECORD;
-        if (top.m_axis_tvalid && top.m_axis_tready) records.push_back(beat);
+        if (top.m_axis_tvalid && top.m_axis_tready) {
+            records.push_back(beat);
+            word = beat.last ? 0 : word + 1;
+        }
         record_waits = top.m_axis_tvalid && !top.m_axis_tready;
         record = beat;
         if (top.s_axis_tvalid && top.s_axis_tready) {
@@ -124,7 +127,7 @@ struct Core {
                 top.s_axis_tlast = draw() & 1;
             }
         }
-        top.m_axis_tready = !pause() && !hold;
+        top.m_axis_tready = !pause() && (hold < 0 || word < hold);
     }
 
     // Begin a clock, with the inputs at the pins.
@@ -174,7 +177,7 @@ EXPORT void core_close(Core* core) { delete core; }
 
 EXPORT void core_pauses(Core* core, int32_t pauses) { core->pauses = pauses; }
 
-EXPORT void core_hold(Core* core, int32_t hold) { core->hold = hold; }
+EXPORT void core_hold(Core* core, int32_t word) { core->hold = word; }
 
 // Beats of packets that wait.
 EXPORT int64_t core_waiting(const Core* core) {
@@ -202,6 +205,7 @@ EXPORT void core_reset(Core* core, int32_t clocks) {
     core->packets.clear();
     core->sent = 0;
     core->records.clear();
+    core->word = 0;
     core->record_waits = core->write_waits = core->read_waits = false;
     core->write_taken = core->read_taken = false;
     top.aresetn = 1;

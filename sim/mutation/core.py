@@ -93,9 +93,9 @@ class VerilatedCore:
         """Let streams and bus pause from now on, with a probability."""
         self._library.core_pauses(self._handle, round(256 * probability))
 
-    def hold(self, on: bool) -> None:
-        """Take no records from now on, or take them again."""
-        self._library.core_hold(self._handle, int(on))
+    def hold(self, word: int | None) -> None:
+        """Take no word of a record from this one on, from now on; ``None``: take all."""
+        self._library.core_hold(self._handle, -1 if word is None else word)
 
     @property
     def waiting(self) -> int:
