@@ -1,8 +1,10 @@
 """What registers and sums really hold while a network trains, beside what they can hold.
 
-The clocked golden model records every register on every clock. Sums that are no registers (before
-a shift or a clip) are computed here once more from the registers of the step that they belong to,
-and each is held to the register that it ends in, so that what is observed is what the model does.
+The clocked golden model records every probed register on every clock. Sums before a shift or a clip
+are computed here once more from the registers of the step that they belong to, and each is held to
+the register that it ends in, so that what is observed is what the model does. A sum over several
+steps goes on from what was computed here, not from its register: so an error that stays in the
+register differs in every step.
 """
 
 from collections.abc import Callable
@@ -47,8 +49,10 @@ class _Seen(NamedTuple):
 
     Shape (len(SUMS), L): ``low`` and ``high`` of the sums; ``saturated`` says how often what they
     end in did, of ``ended`` times. ``biases`` follows the memory, shape (``block_rows`` * P,).
-    ``drain`` is the layer that drains; ``wrong`` counts the sums that do not end in the register
-    that they should. ``rounding`` has the random numbers of the step in hand, by source.
+    ``forward`` has the sums of the block in hand, shape (P,); ``backward`` those of the layer in
+    hand, by position in its list, shape (largest hidden size,). ``drain`` is the layer that drains;
+    ``wrong`` counts the sums that do not end in the register that they should. ``rounding`` has the
+    random numbers of the step in hand, by source.
     """
 
     low: Ints
@@ -56,6 +60,8 @@ class _Seen(NamedTuple):
     saturated: Ints
     ended: Ints
     biases: Ints
+    forward: Ints
+    backward: Ints
     drain: Ints
     wrong: Ints
     rounding: Ints
@@ -99,17 +105,28 @@ def _forward(
     rows: Ints, clock: int, layer: int, at: Row, c: Constants, t: Tables, seen: _Seen
 ) -> None:
     """Note what a step of the forward pass draws and sums up."""
+    if rows[clock, at.first] != 0:
+        unit = (t.block_base[layer] + rows[clock, at.block]) * c.lanes
+        for lane in range(c.lanes):
+            bias = seen.biases[unit + lane] << c.draw_fraction_bits >> c.bias_fraction_bits
+            seen.forward[lane] = bias << c.sum_alignment
+    draw = rows[clock + 6, at.draw : at.draw + c.lanes]
     accumulator = rows[clock + 7, at.accumulator : at.accumulator + c.lanes]
-    low = high = accumulator[0]
+    # 0 for an end step. Training has no planes: exact inference is for evaluation.
+    value = rows[clock + 2, at.entry_value] << c.sum_alignment
+    low, high, wrong = _FARTHEST_HIGH, _FARTHEST_LOW, 0
     for lane in range(c.lanes):
-        low = min(low, accumulator[lane])
-        high = max(high, accumulator[lane])
+        total = seen.forward[lane] + draw[lane] * value
+        low = min(low, total)
+        high = max(high, total)
+        wrong += total != accumulator[lane]
+        seen.forward[lane] = total
     _note(seen, _FORWARD, layer, low, high)
+    seen.wrong[0] += wrong
     if rows[clock + 2, at.entry_valid] == 0:
         return
     _roundings(rows[clock + 4, at.draw_state :], c.draw_bits, c.draw_shift, c, seen)
     weight = rows[clock + 6, at.weight : at.weight + c.lanes]
-    draw = rows[clock + 6, at.draw : at.draw + c.lanes]
     # Of binary connect (contract, section 5).
     one = c.connect_binary << c.weight_fraction_bits
     low, high, wrong = _FARTHEST_HIGH, _FARTHEST_LOW, 0
@@ -177,11 +194,15 @@ def _backward(
         tree += product
     _note(seen, _PRODUCT, layer, low, high)
     _note(seen, _TREE, layer, tree, tree)
-    if rows[clock, at.block] == 0 and tree != rows[clock + 8 + c.tree, at.partial]:
-        seen.wrong[0] += 1
+    position = rows[clock, at.position]
+    if rows[clock, at.block] == 0:
+        seen.backward[position] = 0
+    seen.backward[position] += tree
+    partial = rows[clock + 8 + c.tree, at.partial]
+    seen.wrong[0] += seen.backward[position] != partial
     if rows[clock, at.block] == t.blocks[layer] - 1:
         shift = t.delta_shift[layer]
-        total = rows[clock + 8 + c.tree, at.partial] + half(shift)
+        total = partial + half(shift)
         _note(seen, _PARTIAL, layer, total, total)
         delta = rows[clock + 9 + c.tree, at.hidden_delta]
         _saturate(seen, _PARTIAL, layer, total >> shift, c.hidden_delta_max, delta)
@@ -239,6 +260,16 @@ def _drained(
     _bias(rows, clock, layer, unit, delta, samples.rate_shift[epoch], at, c, seen)
 
 
+@part
+def _is_place(rows: Ints, clock: int, entry: bool, at: Row, c: Constants, t: Tables) -> bool:
+    """Return whether the network has the place of a step: sums are kept by it."""
+    layer = rows[clock, at.layer]
+    if layer >= c.depth or rows[clock, at.block] >= t.blocks[layer]:
+        return False
+    # An end step stands behind its list.
+    return bool(rows[clock, at.position] + entry <= t.inputs[layer])
+
+
 @jit
 def _sums(
     rows: Ints, clocks: int, at: Row, c: Constants, t: Tables, samples: _Samples, seen: _Seen
@@ -248,12 +279,16 @@ def _sums(
         layer = rows[clock, at.layer]
         entry = rows[clock + 2, at.entry_valid] != 0
         end = rows[clock + 2, at.entry_end] != 0
-        if rows[clock, at.state] == FORWARD and (entry or end):
+        forward = rows[clock, at.state] == FORWARD and (entry or end)
+        backward = rows[clock, at.state] == BACKWARD and entry
+        if (forward or backward) and not _is_place(rows, clock, entry, at, c, t):
+            seen.wrong[0] += 1
+        elif forward:
             _forward(rows, clock, layer, at, c, t, seen)
             if end:
                 # The block before has drained by then.
                 seen.drain[0] = layer
-        elif rows[clock, at.state] == BACKWARD and entry:
+        elif backward:
             _backward(rows, clock, layer, at, c, t, samples, seen)
         # In the clock in which the registers of an end step that is issued now begin to drain.
         if rows[clock + 8, at.e4_valid] != 0:
@@ -380,6 +415,8 @@ def audit(
         saturated=np.zeros(shape, np.int64),
         ended=np.zeros(shape, np.int64),
         biases=state.biases.astype(np.int64).ravel(),
+        forward=np.zeros(parameters.lanes, np.int64),
+        backward=np.zeros(max(parameters.layers[1:-1], default=0), np.int64),
         drain=np.zeros(1, np.int64),
         wrong=np.zeros(1, np.int64),
         rounding=np.zeros(parameters.random_sources, np.int64),

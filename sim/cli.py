@@ -629,8 +629,8 @@ def count(setup: Any, samples: int) -> None:
 def audit(setup: Any, samples: int | None, epochs: int | None) -> None:
     """Compare what registers and sums can hold with what they hold while a network trains.
 
-    Trains with the clocked golden model, looks at every register on every clock and at the sums
-    before each shift and clip, and says how many bits were never used, and how often something
+    Trains with the clocked golden model, looks at every probed register on every clock and at the
+    sums before each shift and clip, and says how many bits were never used, and how often something
     saturated.
 
     Writes audit.json and audit.md; exits with 1 if a value was outside of its proved range.

@@ -24,10 +24,13 @@ _HEADINGS = ("", "bits", "proved", "observed", "unused bits", "saturated")
 _INTRODUCTION = """\
 # Overflow audit
 
-`nomul audit` trains with the clocked golden model and looks at every register on every clock, and
-at the sums that are no registers, before they are shifted or clipped. For each it writes what it
-*can* be beside what it *was*, in units of its lowest bit. An observed value outside of the proved
-range, or a proved range that does not fit a register's width, ends the command with exit code 1.
+`nomul audit` trains with the clocked golden model and looks at every probed register
+([architecture.md](architecture.md), section 9) on every clock, and at sums before they are shifted
+or clipped. For each it writes what it *can* be beside what it *was*, in units of its lowest bit. An
+observed value outside of the proved range, or a proved range that does not fit a register's width,
+ends the command with exit code 1. Registers that are not probed are not looked at: among them the
+bias words, the products that enter the adder tree (`term`), its own registers, and the copies of a
+weight on the way to its update.
 
 - **bits**: the width of a register; of a sum, what its proved range needs.
 - **proved**: the exact interval that the operands allow, for any samples and random bits
@@ -39,8 +42,9 @@ range, or a proved range that does not fit a register's width, ends the command 
   hidden and output deltas, and activations at their maximum.
 
 Sums are computed once more from the registers of their step, and each must end in the register that
-it should, or the command fails too. `r` is the random number of a rounding, `half` that of rounding
-to nearest; a forward sum begins with the bias, and every step of it counts.
+it should, or the command fails too: a forward sum in `accumulator` after every step, the tree sums
+of a column in `partial` after every block. `r` is the random number of a rounding, `half` that of
+rounding to nearest; a forward sum begins with the bias, and every step of it counts.
 """
 
 

@@ -13,8 +13,9 @@ import pytest
 import sim.audit
 import sim.clocks
 from golden import Parameters
+from golden.clocked import BACKWARD, FORWARD
 from golden.network import Network
-from golden.probes import probe_columns, probe_table
+from golden.probes import first_columns, probe_table, tree_depth
 from golden.ranges import Range, register_ranges, sum_ranges
 from golden.state import State
 from hdl.formal.proofs import PROOFS
@@ -75,20 +76,31 @@ def test_extremes_are_those_of_the_memory() -> None:
 
 
 def plant(
-    monkeypatch: pytest.MonkeyPatch, register: str, value: Callable[[int], int], at: int = 700
+    monkeypatch: pytest.MonkeyPatch,
+    register: str,
+    value: Callable[[Rows], Rows | int],
+    clocks: Callable[[Rows], slice | int] = lambda rows: 700,
 ) -> None:
-    """Let a register be something else in one clock."""
+    """Let the first word of a register be something else in clocks of the first recording."""
     recorded = sim.audit.recorded
-    names = [probe.name for probe, _, _ in probe_columns(probe_table(SMALL))]
+    column = first_columns(SMALL)[register]
 
     def planted(*arguments: object) -> Iterator[Rows]:
         for number, rows in enumerate(recorded(*arguments)):
             if number == 0:
-                place = at, names.index(register)
-                rows[place] = value(int(rows[place]))
+                place = clocks(rows), column
+                rows[place] = value(rows[place])
             yield rows
 
     monkeypatch.setattr(sim.audit, "recorded", planted)
+
+
+def entries(rows: Rows, state: int, layer: int, block: int) -> Rows:
+    """Return the clocks in which entries of a block are issued."""
+    column = first_columns(SMALL)
+    listed = np.roll(rows[:, column["entry_valid"]], -2) != 0
+    walker = rows[:, [column[name] for name in ("state", "layer", "block")]]
+    return np.flatnonzero(listed & np.all(walker == (state, layer, block), axis=1))
 
 
 @pytest.mark.usefixtures("_long_recordings")
@@ -114,41 +126,72 @@ def test_planted_value_is_found(register: str, value: int, monkeypatch: pytest.M
     assert any(re.fullmatch(words, fault) for fault in run(SMALL, 3, 8).faults())
 
 
+#: Stages of the adder tree.
+TREE = tree_depth(SMALL.lanes)
+
+
 @pytest.mark.usefixtures("_long_recordings")
 @pytest.mark.parametrize(
     ("register", "state", "block", "stage"),
     [
-        ("draw", 0, 0, 6),
-        ("increment", 2, 0, 8),
-        ("new_weight", 2, 0, 9),
-        ("partial", 2, 0, 10),
-        ("hidden_delta", 2, 2, 11),
-        ("new_bias", 2, 2, 14),
+        ("draw", FORWARD, 0, 6),
+        ("accumulator", FORWARD, 0, 7),
+        ("accumulator", FORWARD, 2, 7),
+        ("increment", BACKWARD, 0, 8),
+        ("new_weight", BACKWARD, 0, 9),
+        ("partial", BACKWARD, 0, 8 + TREE),
+        ("partial", BACKWARD, 1, 8 + TREE),
+        ("partial", BACKWARD, 2, 8 + TREE),
+        ("hidden_delta", BACKWARD, 2, 9 + TREE),
+        ("new_bias", BACKWARD, 2, 12 + TREE),
     ],
 )
 def test_sum_that_ends_elsewhere_is_found(
     register: str, state: int, block: int, stage: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A register that is wrong by one, inside of its range."""
-    recorded = sim.audit.recorded
-    column: dict[str, int] = {}
-    for place, (probe, _, _) in enumerate(probe_columns(probe_table(SMALL))):
-        column.setdefault(probe.name, place)
-
-    def planted(*arguments: object) -> Iterator[Rows]:
-        for number, rows in enumerate(recorded(*arguments)):
-            if number == 0:
-                listed = np.roll(rows[:, column["entry_valid"]], -2) != 0
-                walker = rows[:, [column[name] for name in ("state", "layer", "block")]]
-                steps = np.flatnonzero(listed & np.all(walker == (state, 1, block), axis=1))
-                place = steps[0] + stage, column[register]
-                rows[place] += 1 if rows[place] < 1 else -1
-            yield rows
-
-    monkeypatch.setattr(sim.audit, "recorded", planted)
+    plant(
+        monkeypatch,
+        register,
+        lambda before: before + np.where(before < 1, 1, -1),
+        lambda rows: int(entries(rows, state, 1, block)[0]) + stage,
+    )
     found = run(SMALL, 3, 8)
     assert found.wrong > 0
     assert re.search(r"\d+ sums do not end in the register", "\n".join(found.faults()))
+
+
+@pytest.mark.usefixtures("_long_recordings")
+def test_sum_that_stays_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that the register keeps, so that each step alone adds up: every one differs."""
+
+    def behind_steps(rows: Rows) -> slice:
+        # Twenty of one block, one in each clock.
+        issued = entries(rows, FORWARD, 0, 0)[2:22]
+        assert np.all(np.diff(issued) == 1)
+        return slice(issued[0] + 7, issued[-1] + 8)
+
+    plant(monkeypatch, "accumulator", lambda before: before + 5, behind_steps)
+    faults = run(SMALL, 3, 8).faults()
+    assert faults == ["20 sums do not end in the register that they should"]
+
+
+@pytest.mark.usefixtures("_long_recordings")
+@pytest.mark.parametrize("register", ["layer", "block", "position"])
+@pytest.mark.parametrize("state", [FORWARD, BACKWARD])
+def test_place_that_is_not_there_is_found(
+    register: str, state: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step far outside of the network: no sum is looked up there."""
+    plant(
+        monkeypatch,
+        register,
+        lambda before: 1 << 40,
+        lambda rows: int(entries(rows, state, 1, 1)[0]),
+    )
+    found = run(SMALL, 3, 8)
+    assert found.wrong > 0
+    assert found.faults()[0].startswith(f"{register}: observed 0 .. {1 << 40}, outside of proved")
 
 
 def test_planted_range_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
