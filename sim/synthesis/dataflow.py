@@ -25,6 +25,8 @@ class Way(enum.IntFlag):
     GATED = 4
     #: The bit chose among constants: the number is a table of it.
     CHOSE = 8
+    #: A decision about three bits or more.
+    DECIDED = 16
 
 
 class UnknownCellError(ValueError):
@@ -38,7 +40,8 @@ REGISTERS = ("$dff", "$dffe", "$sdff", "$sdffe", "$sdffce", "$adff", "$adffe")
 ADDERS = ("$add", "$sub")
 SHIFTERS = ("$shl", "$shr", "$sshl", "$sshr", "$shift", "$shiftx")
 MASKABLE = ("$and", "$or", "$xor", "$xnor")
-_DECISIONS = (
+SELECTS = ("$mux", "$pmux")
+DECISIONS = (
     *("$eq", "$ne", "$eqx", "$nex", "$lt", "$le", "$gt", "$ge"),
     *("$logic_not", "$logic_and", "$logic_or"),
     *("$reduce_and", "$reduce_or", "$reduce_xor", "$reduce_xnor", "$reduce_bool"),
@@ -51,23 +54,29 @@ def constant(bits: Iterable[Bit]) -> bool:
     return all(isinstance(bit, str) for bit in bits)
 
 
+def nets(bits: Iterable[Bit]) -> list[int]:
+    """Return the nets of a word, each once, without its constants."""
+    return list(dict.fromkeys(bit for bit in bits if isinstance(bit, int)))
+
+
 def flag(bits: Iterable[Bit]) -> bool:
     """Return whether a word has one net at most, beside constants."""
-    return len({bit for bit in bits if isinstance(bit, int)}) <= 1
+    return len(nets(bits)) <= 1
 
 
 def masked(cell: Cell) -> tuple[str, int] | None:
     """Return port and net of the mask of a bitwise cell, or ``None`` if it has no mask.
 
-    A mask is one net, repeated for all bits. A cell of one bit has none: which of its operands
-    masks the other cannot be told.
+    A mask is one net, repeated for all bits. Where the other operand has but one net as well, which
+    of them masks the other cannot be told: there is no mask.
     """
-    if len(cell.ports["Y"]) > 1 and cell.kind in ("$and", "$xor", "$xnor"):
+    if len(cell.ports["Y"]) > 1 and cell.kind in MASKABLE:
         for port in "BA":
             bits = cell.ports[port]
             if len(set(bits)) == 1 and len(bits) == len(cell.ports["Y"]):
                 (net,) = set(bits)
-                if isinstance(net, int):
+                other = cell.ports["A" if port == "B" else "B"]
+                if isinstance(net, int) and not flag(other):
                     return port, net
     return None
 
@@ -83,8 +92,8 @@ class Dataflow:
     netlist: FlatNetlist
 
     def __post_init__(self) -> None:
-        known = {*REGISTERS, *ADDERS, *SHIFTERS, *MASKABLE, *_DECISIONS, *_MEMORIES}
-        known |= {"$mux", "$pmux", "$not", "$pos", "$neg", "$scopeinfo"}
+        known = {*REGISTERS, *ADDERS, *SHIFTERS, *MASKABLE, *DECISIONS, *_MEMORIES}
+        known |= {*SELECTS, "$not", "$pos", "$neg", "$scopeinfo"}
         for cell in self.netlist.cells:
             if cell.kind not in known:
                 raise UnknownCellError(f"{cell.place or 'top'}: a cell {cell.kind}")
@@ -118,7 +127,7 @@ class Dataflow:
     def table_selects(self) -> dict[Cell, frozenset[int]]:
         """Multiplexers of constants only, with the sources of everything that selects."""
         found: dict[Cell, frozenset[int]] = {}
-        pending = list(self.netlist.of("$mux", "$pmux"))
+        pending = list(self.netlist.of(*SELECTS))
         while True:
             rest = []
             for cell in pending:
@@ -134,21 +143,33 @@ class Dataflow:
                 return found
             pending = rest
 
-    def table_entries(self, cell: Cell) -> int:
-        """Return how many constants a multiplexer of constants selects from."""
-        leaves = set()
-        stack = [cell]
-        while stack:
-            each = stack.pop()
-            width = len(each.ports["Y"])
-            choices = (*each.ports["A"], *each.ports["B"])
-            for first in range(0, len(choices), width):
-                word = choices[first : first + width]
-                behind = {driver for bit in word if (driver := self._driver(bit)) is not None}
+    def tables(self) -> Iterator[tuple[Cell, int, frozenset[int]]]:
+        """Yield each tree of multiplexers: the last one, its constants, the nets that select."""
+        selects = [*self.netlist.of(*SELECTS)]
+        inner = {driver for each in selects for driver in self._selected(each)}
+        for root in selects:
+            if root in inner:
+                continue
+            leaves: set[tuple[Bit, ...]] = set()
+            selecting: set[int] = set()
+            stack = [root]
+            seen = {root}
+            while stack:
+                each = stack.pop()
+                selecting.update(nets(each.ports["S"]))
+                width = len(each.ports["Y"])
+                choices = (*each.ports["A"], *each.ports["B"])
+                words = (choices[first : first + width] for first in range(0, len(choices), width))
+                leaves.update(tuple(word) for word in words if constant(word))
+                behind = self._selected(each) - seen
+                seen |= behind
                 stack.extend(behind)
-                if not behind:
-                    leaves.add(tuple(word))
-        return len(leaves)
+            yield root, len(leaves), frozenset(selecting)
+
+    def _selected(self, cell: Cell) -> set[Cell]:
+        """Return the multiplexers that a multiplexer selects from."""
+        drivers = (self._driver(bit) for port in "AB" for bit in cell.ports[port])
+        return {each for each in drivers if each is not None and each.kind in SELECTS}
 
     def _driver(self, bit: Bit) -> Cell | None:
         driver = self.netlist.driver(bit)
@@ -221,13 +242,12 @@ class Dataflow:
             yield at(a, "A", p), none
         elif cell in self.table_selects:
             yield from ((source, Way.CHOSE) for source in self.table_selects[cell])
-        elif cell.kind == "$mux":
-            yield a[p], none
-            yield b[p], none
-        elif cell.kind == "$pmux":
-            yield a[p], none
-            for case in range(len(ports["S"])):
-                yield b[case * len(a) + p], none
+        elif cell.kind in SELECTS:
+            for case in range(0, len(a) + len(b), len(a)):
+                yield (*a, *b)[case + p], none
+            if flag((*a, *b)):
+                # Which of the two gates the other cannot be told.
+                yield from ((each, Way.GATED | Way.DECIDED) for each in ports["S"])
         elif cell.kind in SHIFTERS:
             if constant(b):
                 raise UnknownCellError(f"{cell.place}: a {cell.kind} by a constant, which is wires")
@@ -238,9 +258,18 @@ class Dataflow:
                 if mask is None or port != mask[0]:
                     plain = mask is None and cell.kind != "$and"
                     yield at(bits, port, p), none if plain else Way.GATED
-        elif p == 0 and len({each for each in (*a, *b) if isinstance(each, int)}) == 1:
-            # A decision about one bit is that bit.
-            yield from ((each, none) for each in (*a, *b))
+        elif p == 0:
+            # A decision about one bit is that bit, one about two is a gate.
+            found = nets((*a, *b))
+            way = (none, Way.GATED, Way.GATED | Way.DECIDED)[max(1, min(len(found), 3)) - 1]
+            yield from ((each, way) for each in found)
+
+    def carried(self, bit: int) -> list[int]:
+        """Return the nets that a combinational bit carries on; what chooses or decides is none."""
+        passed = Way.CHOSE | Way.DECIDED
+        return [
+            each for each, way in self._behind(bit) if isinstance(each, int) and not way & passed
+        ]
 
     @cached_property
     def _flow(self) -> dict[int, Sources]:
@@ -323,12 +352,13 @@ class Dataflow:
         while stack:
             net = stack.pop()
             if net in self.register_of:
-                behind = [self.next_of(net)]
-            elif self.is_source(net):
+                behind = nets([self.next_of(net)])
+            elif self.is_source(net) or self.netlist.drivers[net][0].kind in ADDERS:
+                # The operands of all adders are in the stack already, but flags.
                 continue
             else:
-                behind = [bit for bit, way in self._behind(net) if not way & Way.CHOSE]
-            new = {bit for bit in behind if isinstance(bit, int)} - seen
+                behind = self.carried(net)
+            new = set(behind) - seen
             seen |= new
             stack.extend(new)
         return frozenset(seen)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from sim.synthesis.dataflow import (
     ADDERS,
+    DECISIONS,
     MASKABLE,
     SHIFTERS,
     Dataflow,
@@ -17,6 +18,7 @@ from sim.synthesis.dataflow import (
     constant,
     flag,
     masked,
+    nets,
 )
 from sim.synthesis.flat_netlist import Bit, Cell, FlatNetlist
 
@@ -35,11 +37,13 @@ class Violation:
         rule: Name of the part of the rule.
         place: Instance.
         words: What was found there.
+        adders: How many adders the instance has.
     """
 
     rule: str
     place: str
     words: str
+    adders: int = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.place or 'top'}: {self.words}"
@@ -100,11 +104,15 @@ class _Rule:
         self._netlist = netlist
         self._flow = flow = Dataflow(netlist)
         self._origins = Origins(flow, Way(0))
+        self._gated = Origins(flow, Way.DECIDED)
         self._summed = Origins(flow, Way.CHOSE, summed=True)
         self._in_place = Origins(flow, Way.CARRIED | Way.CHOSE)
         self._unchanged = Origins(flow, Way.CARRIED | Way.CHOSE | Way.GATED)
+        self._adders_in = Counter(cell.place for cell in netlist.of(*ADDERS))
         self._found: set[Violation] = set()
         self._exclusive: set[str] = set()
+        #: Bits of registers that add more than constants and flags to themselves.
+        self._sums: set[int] = set()
 
     def findings(self, exempt: Callable[[Violation], bool]) -> Findings:
         adders = list(self._netlist.of(*ADDERS))
@@ -114,7 +122,7 @@ class _Rule:
             # In its own loop a sum counts as one word: it is no copy of what it adds.
             if adder not in loops:
                 self._one_copy(adder, self._summed)
-        for cell in self._netlist.of(*MASKABLE):
+        for cell in self._netlist.of(*MASKABLE, *DECISIONS):
             self._merge(cell)
         self._memories()
         self._tables()
@@ -129,7 +137,7 @@ class _Rule:
         )
 
     def _violate(self, rule: str, cell: Cell, words: str) -> None:
-        self._found.add(Violation(rule, cell.place, words))
+        self._found.add(Violation(rule, cell.place, words, self._adders_in[cell.place]))
 
     def _word(self, bits: Iterable[Bit]) -> str:
         """Return the name of a word: that of its source, its driver, or its first bit."""
@@ -149,11 +157,11 @@ class _Rule:
     def _one_copy(self, adder: Cell, origins: Origins) -> None:
         a, b = (self._flow.operand(adder, port) for port in "AB")
         common = origins.of(a) & origins.of(b)
-        if not common:
+        if not common or self._counted(a, b) or self._counted(b, a):
             return
         shared = self._flow.flow(a) & self._flow.flow(b)
         # One bit is a flag, and what it masks is no sum of copies.
-        if len(shared) == 1 and not common & ~origins.of(shared):
+        if common.bit_count() == 1 or (len(shared) == 1 and not common & ~origins.of(shared)):
             return
         word = self._word(origins.nets(common))
         if _shifted(a, b):
@@ -162,13 +170,44 @@ class _Rule:
         else:
             self._violate("one copy", adder, f"both operands of an adder come from {word}")
 
+    def _counted(self, word: Sequence[Bit], one: Sequence[Bit]) -> bool:
+        """Return whether a flag is added to a register that has only ever counted."""
+        registers = {self._flow.register_of.get(bit, (None,))[0] for bit in nets(word)}
+        if not flag(one) or len(registers) != 1 or (register := registers.pop()) is None:
+            return False
+        stack = nets(register.ports["D"])
+        seen = set(stack)
+        while stack:
+            bit = stack.pop()
+            if bit in register.ports["Q"]:
+                continue
+            if self._flow.is_source(bit):
+                return False
+            cell = self._netlist.drivers[bit][0]
+            if cell.kind in ADDERS:
+                operands = (self._flow.operand(cell, port) for port in "AB")
+                new = {net for bits in operands if not flag(bits) for net in nets(bits)}
+            else:
+                new = set(self._flow.carried(bit))
+            new -= seen
+            seen |= new
+            stack.extend(new)
+        return True
+
     # Merges: a word meets itself only through exclusive masks, or linearly.
 
     def _merge(self, cell: Cell) -> None:
-        a, b = cell.ports["A"], cell.ports["B"]
         if masked(cell) is not None or not self._flow.numbers.intersection(cell.ports["Y"]):
             return
-        common = self._origins.of(a) & self._origins.of(b)
+        a, b = cell.ports["A"], cell.ports.get("B", ())
+        if cell.kind in DECISIONS:
+            found = nets((*a, *b))
+            drivers = {driver and driver[0] for driver in map(self._netlist.driver, found)}
+            # About two bits that are not of one word, it is a gate.
+            if len(found) != 2 or len(drivers) != 2:
+                return
+            a, b = found[:1], found[1:]
+        common = self._gated.of(a) & self._gated.of(b)
         if not common:
             return
         if cell.kind == "$or":
@@ -176,7 +215,7 @@ class _Rule:
             fine = ones is not None and others is not None and self._never_both(ones, others)
             if fine:
                 self._exclusive.add(f"{_anonymous(cell.place)}: {self._origin_words(common)}")
-        elif cell.kind == "$and":
+        elif cell.kind not in ("$xor", "$xnor"):
             # What only clears bits of a word that nothing was done to makes no other multiple.
             fine = self._plain(a) or self._plain(b)
         else:
@@ -304,6 +343,7 @@ class _Rule:
                         if flag(addend):
                             words = "constants or a flag"
                         else:
+                            self._sums.update(bits)
                             self._fresh(register, addend)
                             self._in_its_place(register, bits)
                             words = self._origin_words(data) if data else "constants"
@@ -341,61 +381,84 @@ class _Rule:
         return cells
 
     def _fresh(self, register: Cell, added: Sequence[Bit]) -> None:
-        """Check that no register on the way of what is added holds it, moves it or goes round."""
+        """Check that no register on the way of what is added holds it, moves it or goes round.
 
-        def numbers(bits: Iterable[Bit]) -> set[int]:
-            return {
-                source
-                for bit in bits
-                for source, way in self._flow.sources(bit)
-                if not way & Way.CHOSE and source in self._flow.register_of
-            }
-
+        Nor is a bit of a memory or an input added that comes by two ways of different length.
+        """
         sum_ = self._word(register.ports["Q"])
-        stack = [*numbers(added)]
-        seen = set(stack)
-        while stack:
-            bit = stack.pop()
-            cell, _ = self._flow.register_of[bit]
-            before = numbers([self._flow.next_of(bit)])
-            if (
-                bit in self._flow.cut
-                or "EN" in cell.ports
-                or before.intersection(cell.ports["Q"])
-                or bit in self._flow.cycles
-            ):
-                self._violate(
-                    "accumulator", register, f"{sum_} adds {self._word([bit])}, which is kept"
-                )
-            stack.extend(before - seen)
-            seen |= before
+        ages: dict[int, int] = {}
+        kept: set[int] = set()
+        front, age = self._numbers(added), 0
+        while front:
+            for bit in front - self._flow.register_of.keys():
+                if ages.setdefault(bit, age) != age:
+                    words = f"{sum_} adds {self._word([bit])} of more than one clock"
+                    self._violate("accumulator", register, words)
+            following: set[int] = set()
+            for bit in (front & self._flow.register_of.keys()) - kept:
+                before = self._numbers([self._flow.next_of(bit)])
+                cell, _ = self._flow.register_of[bit]
+                if (
+                    bit in self._flow.cut
+                    or "EN" in cell.ports
+                    or before.intersection(cell.ports["Q"])
+                    or bit in self._flow.cycles
+                ):
+                    words = f"{sum_} adds {self._word([bit])}, which is kept"
+                    self._violate("accumulator", register, words)
+                    # Not once more round the cycle.
+                    kept.add(bit)
+                following |= before
+            front, age = following, age + 1
+
+    def _numbers(self, bits: Iterable[Bit]) -> set[int]:
+        """Return the sources of a number, but those that only choose or decide."""
+        passed = Way.CHOSE | Way.DECIDED
+        return {
+            source for bit in bits for source, way in self._flow.sources(bit) if not way & passed
+        }
 
     # Memories: a sum that waits in one stays in place; none is a table.
 
     def _memories(self) -> None:
-        written = {cell.parameters["MEMID"] for cell in self._netlist.of("$memwr_v2")}
+        written = {
+            cell.parameters["MEMID"]
+            for cell in self._netlist.of("$memwr_v2")
+            if set(cell.ports["EN"]) != {"0"}
+        }
         for cell in self._netlist.of("$memrd_v2"):
             if cell.parameters["MEMID"] not in written:
                 self._violate("table", cell, f"{cell.parameters['MEMID']} is never written")
+        into: dict[tuple[str, int], set[tuple[str, int]]] = {}
+        for cell in self._netlist.of("$memwr_v2"):
+            for position, bit in enumerate(cell.ports["DATA"]):
+                found = self._unchanged.nets(self._unchanged.of([bit]))
+                into.setdefault((cell.parameters["MEMID"], position), set()).update(
+                    self._flow.memory_of[net] for net in found if net in self._flow.memory_of
+                )
         for cell in self._netlist.of("$memwr_v2"):
             memory = cell.parameters["MEMID"]
-            for position, bit in enumerate(cell.ports["DATA"]):
-                for net in self._unchanged.nets(self._unchanged.of([bit])):
-                    origin = self._flow.memory_of.get(net)
-                    if origin is not None and origin[0] == memory and origin[1] != position:
-                        self._violate("memory", cell, f"{memory} takes its own words, shifted")
+            for position in range(len(cell.ports["DATA"])):
+                # By way of other memories, too.
+                stack = [(memory, position)]
+                seen = set(stack)
+                while stack:
+                    new = into.get(stack.pop(), set()) - seen
+                    seen |= new
+                    stack.extend(new)
+                if any(each == memory and place != position for each, place in seen):
+                    self._violate("memory", cell, f"{memory} takes its own words, shifted")
 
     # Tables: data selects among a few constants at most.
 
     def _tables(self) -> None:
-        for cell, support in self._flow.table_selects.items():
+        for cell, entries, selects in self._flow.tables():
+            if entries <= _TABLE_ENTRIES:
+                continue
+            support = frozenset().union(*(self._flow.support(net) for net in selects))
             found = self._origins.nets(self._origins.of(support))
-            if any(net in self._flow.memory_of for net in found):
-                entries = self._flow.table_entries(cell)
-                if entries > _TABLE_ENTRIES:
-                    self._violate(
-                        "table", cell, f"{entries} constants selected by {self._word(found)}"
-                    )
+            if any(net in self._flow.memory_of or net in self._sums for net in found):
+                self._violate("table", cell, f"{entries} constants selected by {self._word(found)}")
 
         for cell in self._netlist.of(*SHIFTERS):
             if constant(cell.ports["A"]) and list(cell.ports["A"]).count("1") > 1:

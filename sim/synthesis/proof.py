@@ -16,11 +16,14 @@ from sim.synthesis.families import FAMILIES
 from sim.synthesis.operand_rule import Findings, Violation, operand_rule
 from sim.synthesis.planted import DISGUISES, LANE_TOP, PRODUCT, planted_lane
 
-#: Rule and instance of what works on evaluation samples alone, with the reason.
+#: Part of the rule and instance of what is exempt, with the reason.
 EXEMPT = {
-    ("one copy", "booth"): "exact inference, bit-serial: a lane's Booth digits of a weight",
-    ("constant multiple", "loader"): "input dropout: a pixel x that is evaluated counts as "
+    ("one copy", "booth"): "evaluation only: exact inference, bit-serial: a lane's Booth digits of "
+    "a weight",
+    ("constant multiple", "loader"): "evaluation only: with input dropout a pixel x counts as "
     "x - (x >> n), n a constant",
+    ("one copy", "quantize"): "stochastic quantizer: x + Q, the random number Q masked below the "
+    "leading one of x",
 }
 
 #: Whose lane the multipliers are planted in: wide enough that each family takes a DSP block.
@@ -28,7 +31,13 @@ _PLANTED_IN = "digits"
 
 
 def reason(violation: Violation) -> str | None:
-    """Return why a violation is exempt, or ``None`` if it is not."""
+    """Return why a violation is exempt, or ``None`` if it is not.
+
+    A sum of copies is exempt as that of the one adder that the reason is about: where there are
+    more, none is.
+    """
+    if violation.rule == "one copy" and violation.adders != 1:
+        return None
     return EXEMPT.get((violation.rule, violation.place.rpartition(".")[2]))
 
 

@@ -65,9 +65,7 @@ def _rule(rule: Findings) -> list[str]:
         f"{'; '.join(rule.exclusive) or 'none'}.",
         "Registers that add to themselves:",
         "\n".join(f"- {each}" for each in rule.accumulators),
-        "Exempt, for evaluation samples only:"
-        if rule.exempt
-        else "Nothing was exempt from the rule.",
+        "Exempt:" if rule.exempt else "Nothing was exempt from the rule.",
         *(["\n".join(f"- {each} ({reason(each)})" for each in rule.exempt)] if rule.exempt else []),
     ]
 

@@ -46,13 +46,18 @@ def test_named_configurations(name: str, tmp_path: Path) -> None:
 def test_random_configurations(seed: int, tmp_path: Path) -> None:
     parameters = gateware_parameters(seed).replace(lanes=2, random_sources=1)
     findings = check(Trainer(parameters, State.initial(parameters)), tmp_path)
-    # Two lanes of Booth digits, and the dropped-out pixel, are exempt; nothing else is.
-    exact = parameters.inference == "exact"
-    assert sum(each.place.endswith("booth") for each in findings.exempt) == 2 * exact
-    assert len(findings.exempt) - 2 * exact == (
-        0 < parameters.input_dropout_bits < parameters.activation_bits
-    )
-    assert len(EXEMPT) == 2
+    # Two lanes of Booth digits, the dropped-out pixel and the stochastic quantizer are exempt;
+    # nothing else is.
+    expected = {
+        "booth": 2 * (parameters.inference == "exact"),
+        "loader": int(0 < parameters.input_dropout_bits < parameters.activation_bits),
+        # A random number of one bit is a flag.
+        "quantize": int(parameters.quantizer == "stochastic" and parameters.activation_bits > 2),
+    }
+    units = [each.place.rpartition(".")[2] for each in findings.exempt]
+    assert {unit: units.count(unit) for unit in expected} == expected
+    assert len(units) == sum(expected.values())
+    assert {unit for _, unit in EXEMPT} == expected.keys()
 
 
 @pytest.mark.parametrize("unit", [SampleStream, PredictionStream])

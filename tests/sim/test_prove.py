@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from amaranth.hdl import *
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from golden import Parameters
 from hdl import names
+from hdl.booth import Booth
 from hdl.connect import Connect
 from hdl.random_source import RandomSource
 from sim.cli import cli
@@ -21,6 +23,7 @@ from sim.synthesis.census import elaborated, synthesized
 from sim.synthesis.dataflow import UnknownCellError
 from sim.synthesis.operand_rule import Findings, operand_rule
 from sim.synthesis.planted import DISGUISES, LANE_TOP, PRODUCT, Serial, ShiftAdd, planted_lane
+from sim.synthesis.proof import reason
 
 BITS = 4
 WIDE = 2 * BITS
@@ -36,6 +39,7 @@ TINY = Parameters(
 )
 
 Build = Callable[[Module, Value, Value, Value], Value]
+Gate = Callable[[Value, Value], Value]
 
 
 class Unit(wiring.Component):
@@ -95,19 +99,51 @@ def two_shifts(m: Module, a: Value, b: Value, start: Value) -> Value:
     return (a << b[:2]) + (a << b[2:])
 
 
+def decided_rows(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """Reductions in place of masks; a third bit makes no difference."""
+    total = Const(0, WIDE)
+    for j in range(BITS):
+        total = total + (Cat(Cat(a[i], b[j], start).all() for i in range(BITS)) << j)
+    return total
+
+
+def selected_rows(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """Each bit of a row is one bit of a word, selected by one of the other."""
+    total = Const(0, WIDE)
+    for j in range(BITS):
+        total = total + (Cat(Mux(a[i], b[j], 0) for i in range(BITS)) << j)
+    return total
+
+
+def masked_constants(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """Powers of two, masked twice."""
+    total = Const(0, WIDE)
+    for i in range(BITS):
+        for j in range(BITS):
+            total = total + masked(masked(Const(1 << (i + j), WIDE), a[j]), b[i])
+    return total
+
+
+def decided_gates(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """Half adders of comparisons and reductions."""
+    return _columns(a, b, lambda x, y: Cat(x, y).all(), lambda x, y: x != y)
+
+
 def gates(m: Module, a: Value, b: Value, start: Value) -> Value:
     """Half adders of single gates."""
+    return _columns(a, b, lambda x, y: x & y, lambda x, y: x ^ y)
+
+
+def _columns(a: Value, b: Value, both: Gate, one: Gate) -> Value:
     columns: list[list[Value]] = [[] for _ in range(WIDE + 1)]
     for i in range(BITS):
         for j in range(BITS):
-            columns[i + j].append(a[i] & b[j])
+            columns[i + j].append(both(a[i], b[j]))
     for place in range(WIDE):
         while len(columns[place]) > 1:
             x, y = columns[place].pop(0), columns[place].pop(0)
-            sum_, carry = Signal(), Signal()
-            m.d.comb += [sum_.eq(x ^ y), carry.eq(x & y)]
-            columns[place].append(sum_)
-            columns[place + 1].append(carry)
+            columns[place].append(one(x, y))
+            columns[place + 1].append(both(x, y))
     return Cat(column[0] if column else Const(0, 1) for column in columns[:WIDE])
 
 
@@ -122,24 +158,64 @@ def square(m: Module, a: Value, b: Value, start: Value) -> Value:
 
 def rom(m: Module, a: Value, b: Value, start: Value) -> Value:
     """A table of products in a memory."""
+    return _rom(m, a, b).read
+
+
+def rom_with_a_port(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """The same, with a write port that never writes."""
+    rom = _rom(m, a, b)
+    rom.unit.write_port()
+    return rom.read
+
+
+class _Rom(NamedTuple):
+    unit: memory.Memory
+    read: Value
+
+
+def _rom(m: Module, a: Value, b: Value) -> _Rom:
     table = [x * y for y in range(1 << BITS) for x in range(1 << BITS)]
     m.submodules.rom = unit = memory.Memory(shape=WIDE, depth=len(table), init=table)
     port = unit.read_port()
     m.d.comb += port.addr.eq(Cat(a, b))
-    return port.data
+    return _Rom(unit, port.data)
 
 
 def choice(m: Module, a: Value, b: Value, start: Value) -> Value:
     """A table of products in multiplexers, of words from a memory."""
+    word = _in_words(m, a, b, start)
+    return _products(m, word, Const(1))
+
+
+def choice_but_one(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """The same, but for one product that is no constant."""
+    word = _in_words(m, a, b, start)
+    return _products(m, word, word[0])
+
+
+def choice_by_sums(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """A table of the products of two sums."""
+    sums = [Signal(BITS, name=f"sum_{name}") for name in "ab"]
+    m.d.sync += [
+        each.eq(Mux(start, 0, each + word)) for each, word in zip(sums, (a, b), strict=True)
+    ]
+    return _products(m, Cat(sums), Const(1))
+
+
+def _in_words(m: Module, a: Value, b: Value, start: Value) -> Value:
     m.submodules.words = words = memory.Memory(shape=WIDE, depth=2, init=[])
     write, read = words.write_port(), words.read_port()
-    product = Signal(WIDE)
     m.d.comb += [write.data.eq(Cat(a, b)), write.en.eq(1), read.addr.eq(start)]
-    with m.Switch(read.data):
+    return read.data
+
+
+def _products(m: Module, word: Value, one: Value) -> Value:
+    product = Signal(WIDE)
+    with m.Switch(word):
         for x in range(1 << BITS):
             for y in range(1 << BITS):
                 with m.Case(x | y << BITS):
-                    m.d.comb += product.eq(x * y)
+                    m.d.comb += product.eq(one if x * y == 1 else x * y)
     return product
 
 
@@ -158,6 +234,26 @@ def rotating(m: Module, a: Value, b: Value, start: Value) -> Value:
         bits.eq(Mux(start, b, bits >> 1)),
         total.eq(Mux(start, 0, total + masked(ring, bits[0]))),
     ]
+    return total
+
+
+def delayed(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """The multiplicand goes down a line of registers, each of which has its place."""
+    line = [a]
+    for i in range(1, BITS):
+        line.append(Signal(BITS, name=f"delay{i}"))
+        m.d.sync += line[-1].eq(line[-2])
+    bits, total, copy = Signal(BITS), Signal(WIDE), Signal(WIDE)
+    step = Signal(range(BITS))
+    m.d.sync += [
+        step.eq(Mux(start, 1, step + 1)),
+        bits.eq(Mux(start, b >> 1, bits >> 1)),
+        total.eq(Mux(start, 0, total) + masked(copy, Mux(start, b[0], bits[0]))),
+    ]
+    with m.Switch(Mux(start, 0, step)):
+        for i, word in enumerate(line):
+            with m.Case(i):
+                m.d.comb += copy.eq(word << i)
     return total
 
 
@@ -188,20 +284,50 @@ def in_memory(m: Module, a: Value, b: Value, start: Value) -> Value:
     return read.data
 
 
+def in_two_memories(m: Module, a: Value, b: Value, start: Value) -> Value:
+    """The multiplicand moves from one memory to another and back."""
+    m.submodules.ping = ping = memory.Memory(shape=WIDE, depth=2, init=[])
+    m.submodules.pong = pong = memory.Memory(shape=WIDE, depth=2, init=[])
+    there, back = ping.write_port(), pong.write_port()
+    first, second = ping.read_port(domain="comb"), pong.read_port(domain="comb")
+    bits, total, phase = Signal(BITS), Signal(WIDE), Signal()
+    m.d.sync += [
+        phase.eq(Mux(start, 0, ~phase)),
+        bits.eq(Mux(start, b, bits >> 1)),
+        total.eq(Mux(start, 0, total + masked(Mux(phase, second.data, first.data), bits[0]))),
+    ]
+    m.d.comb += [
+        there.en.eq(1),
+        there.data.eq(Mux(start, a, second.data << 1)),
+        back.en.eq(1),
+        back.data.eq(first.data << 1),
+    ]
+    return total
+
+
 DISGUISED: dict[Build, str] = {
     pipelined: "one copy",
     selected: "one copy",
     square: "one copy",
     two_shifts: "one copy",
+    decided_rows: "one copy",
+    selected_rows: "one copy",
+    masked_constants: "one copy",
     gates: "merge",
+    decided_gates: "merge",
     overlapping: "merge",
     rom: "table",
+    rom_with_a_port: "table",
     choice: "table",
+    choice_but_one: "table",
+    choice_by_sums: "table",
     horner: "one copy",
     rotating: "accumulator",
+    delayed: "accumulator",
     repeated: "accumulator",
     side_by_side: "one copy",
     in_memory: "memory",
+    in_two_memories: "memory",
 }
 
 
@@ -284,6 +410,22 @@ def test_planted_in_a_lane(unit: type, tmp_path: Path) -> None:
         assert {each.place for each in found} == {"update_weight"}
         expected = {ShiftAdd: "one copy", Serial: "accumulator"}[unit]
         assert {each.rule for each in found} == {expected}
+
+
+def test_what_is_exempt_has_one_adder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Square(Booth):
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.d.comb += self.digit.eq(square(m, self.weight, self.weight, Const(0)))
+            return m
+
+    exact = Parameters.named("digits").replace(inference="exact")
+    for unit, exempt in ((Booth, True), (Square, False)):
+        monkeypatch.setattr("hdl.lane.Booth", unit)
+        _, netlist = elaborated(planted_lane(exact, None), LANE_TOP, tmp_path)
+        found = operand_rule(netlist, lambda violation: reason(violation) is not None)
+        assert bool(found.exempt) == exempt
+        assert bool(found.violations) == (not exempt)
 
 
 @pytest.mark.parametrize("family", ["ecp5", "xilinx"])
