@@ -11,7 +11,7 @@ import numpy as np
 
 from golden.parameters import Parameters
 from hdl.board.pll import Pll
-from sim.board.link import encode
+from sim.board.link import BYTE_BITS, encode
 from sim.data import Dataset
 from sim.packets import dense_packets, sparse_packets
 from sim.simulators import cache_folder, publish
@@ -27,9 +27,6 @@ DEVICE, SPEED = "85F", 6
 #: Largest deviation of the baud rate. A bit is sampled in its middle, the stop bit 9.5 bits behind
 #: the first edge, so that both ends together may differ by 5 %.
 BAUD_TOLERANCE = Fraction(2, 100)
-
-#: Bits of a byte on the line.
-_BITS = 10
 
 #: Training images that are looked at for the bytes of a sample.
 _IMAGES = 1000
@@ -187,7 +184,7 @@ class Built:
         """Samples a second that the line can carry."""
         if self.sample_bytes is None:
             return None
-        return float(self.pll.hz / self.divisor) / (_BITS * self.sample_bytes)
+        return float(self.pll.hz / self.divisor) / (BYTE_BITS * self.sample_bytes)
 
     @property
     def core_rate(self) -> float | None:

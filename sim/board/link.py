@@ -23,6 +23,9 @@ from hdl.board.protocol import (
     Status,
 )
 
+#: Bits of a byte on the line.
+BYTE_BITS = 10
+
 # Bytes of a request in the board's buffer beside its content: number and opcode. Bytes of an answer
 # beside its content: two flags, number, status, CRC.
 _REQUEST, _ANSWER = 2, 4 + CRC_BYTES
@@ -53,8 +56,15 @@ class Transport(Protocol):
     def write(self, content: bytes) -> None:
         """Send bytes."""
 
-    def read(self) -> bytes:
-        """Return bytes that came, at least one; none if the line was silent for too long."""
+    def deadline(self, size: int) -> float:
+        """Return when, on a clock of the line's own, a wait that begins now is to end.
+
+        Args:
+            size: Bytes, of both ways together, that may go over the line meanwhile.
+        """
+
+    def read(self, deadline: float) -> bytes:
+        """Return bytes that came, at least one; none if the deadline is over."""
 
 
 def encode(content: bytes) -> bytes:
@@ -98,7 +108,7 @@ class Link:
 
     Requests go ahead of their answers as far as the board's buffer holds them, so that the line is
     never idle; nothing is sent that could find it full. Each method raises :class:`LinkError` when
-    something was lost or refused, or when the board is silent; then only :meth:`open` goes on.
+    something was lost or refused, or when no answer comes in time; then only :meth:`open` goes on.
 
     Args:
         transport: The line.
@@ -110,6 +120,8 @@ class Link:
         self._beat = parameters.bus_bits // 8
         #: Most words of a record.
         self._record = 2 + parameters.layers[-1]
+        #: Bytes of the longest answer, without escapes.
+        self._longest = _ANSWER + 4 * max(MAX_WORDS, self._record)
         self._depth = 0
         self._number = 0
         self._pending: deque[tuple[int, _Asked]] = deque()
@@ -133,7 +145,8 @@ class Link:
             # Answers to somebody before, HELLOs included, are told by these bytes.
             number, nonce = os.urandom(1)[0], os.urandom(4)
             self._transport.write(encode(bytes([number, Opcode.HELLO]) + nonce))
-            while (body := self._next_frame()) is not None:
+            deadline = self._deadline(_ANSWERS + self._longest)
+            while (body := self._next_frame(deadline)) is not None:
                 answer = decode(body)
                 if answer is None or (answer[:1], answer[3:-1]) != (bytes([number]), nonce):
                     continue
@@ -226,7 +239,9 @@ class Link:
 
     def _collect(self) -> None:
         """Wait for the next answer and keep what it brings."""
-        body = self._next_frame()
+        # Of what is on its way nothing may have left yet.
+        sizes = (each.size + each.answer for _, each in self._pending)
+        body = self._next_frame(self._deadline(sum(sizes)))
         if body is None:
             self._fail(f"the board does not answer; check the cable, then {_AGAIN}")
         answer = decode(body)
@@ -258,12 +273,20 @@ class Link:
         self._payloads.clear()
         raise LinkError(message)
 
-    def _next_frame(self) -> bytes | None:
-        """Return the next frame that is not empty, without its flags; ``None`` after silence."""
+    def _deadline(self, size: int) -> float:
+        """Return when a wait is to end in which so many bytes may come and go, without escapes."""
+        return self._transport.deadline(2 * size)
+
+    def _next_frame(self, deadline: float) -> bytes | None:
+        """Return the next frame that is not empty, without its flags; ``None`` at the deadline."""
         while not self._frames:
-            came = self._transport.read()
+            came = self._transport.read(deadline)
             if not came:
                 return None
             *whole, self._begun = (self._begun + came).split(bytes([FLAG]))
+            if len(self._begun) > 2 * self._longest:
+                # No answer is as long: it counts as a damaged one, for its end may never come.
+                whole.append(self._begun)
+                self._begun = b""
             self._frames.extend(itertools.filterfalse(lambda body: not body, whole))
         return self._frames.popleft()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from cocotb.clock import Clock
 from cocotb.queue import Queue
+from cocotb.simtime import get_sim_time
 from cocotb.task import bridge, resume
 from cocotb.triggers import (
     ClockCycles,
@@ -33,7 +34,7 @@ from golden.parameters import Parameters
 from golden.state import State
 from hdl.board.protocol import Opcode, Status
 from sim.board.host import Host, load_driver
-from sim.board.link import Link, LinkError, decode, encode
+from sim.board.link import BYTE_BITS, Link, LinkError, decode, encode
 from sim.divergence import DivergenceError
 from sim.testbench import send_frame
 from tests.configurations import random_samples
@@ -94,13 +95,20 @@ class Line:
         """Send bytes as the transport does."""
         resume(self.send)(self.spoil(content))
 
-    def read(self) -> bytes:
-        """Return bytes as the transport does; silence is the time of 200 bytes."""
-        return resume(self._wait)()
+    def deadline(self, size: int) -> float:
+        """Return the end of a wait, as the transport does; the board has the time of 200 bytes."""
+        return get_sim_time("ps") + BYTE_BITS * (200 + size) * self._bit
 
-    async def _wait(self) -> bytes:
+    def read(self, deadline: float) -> bytes:
+        """Return bytes as the transport does."""
+        return resume(self._wait)(deadline)
+
+    async def _wait(self, deadline: float) -> bytes:
+        left = int(deadline - get_sim_time("ps"))
         try:
-            octets = [await with_timeout(self._came.get(), 2000 * self._bit, "ps")]
+            if left <= 0:
+                return b""
+            octets = [await with_timeout(self._came.get(), left, "ps")]
         except SimTimeoutError:
             return b""
         while not self._came.empty():
@@ -283,7 +291,7 @@ def ask(line: Line, content: bytes) -> bytes:
                     found = decode(body)
                     assert found is not None
                     return found
-            got = line.read()
+            got = line.read(line.deadline(0))
             assert got, "no answer"
             came += got
 
@@ -343,7 +351,7 @@ async def restarts(dut: Any) -> None:
     def use() -> None:
         # Before a HELLO the board says nothing.
         line.write(encode(bytes([0, Opcode.READ, 0, 0, 1])))
-        assert line.read() == b""
+        assert line.read(line.deadline(0)) == b""
         host = bench.open()
         host.begin(network.state)
         # Within a sample, at each of its first bytes; nobody reads the answers to what is whole.

@@ -169,7 +169,7 @@ def test_frames(seed: int) -> None:
 
 
 def test_serial_port() -> None:
-    """Bytes both ways over a pseudo terminal; silence is no bytes."""
+    """Bytes both ways over a pseudo terminal; none at the deadline."""
     ours, theirs = os.openpty()
     port = SerialPort(os.ttyname(theirs), 115_200)
     try:
@@ -183,9 +183,9 @@ def test_serial_port() -> None:
         writer.start()
         came = b""
         while len(came) < 256:
-            came += port.read()
+            came += port.read(port.deadline(256))
         assert came == everything
-        assert port.read() == b""
+        assert port.read(port.deadline(0)) == b""
         writer.join()
     finally:
         port.close()
