@@ -81,7 +81,11 @@ class Build:
     "(dsp) or in look-up tables (nodsp).",
 )
 @click.option(
-    "--samples", default=6000, show_default=True, help="Training samples whose clocks are counted."
+    "--samples",
+    type=click.IntRange(min=1),
+    default=6000,
+    show_default=True,
+    help="Training samples whose clocks are counted.",
 )
 @click.option("--device", type=click.Choice(list(DEVICES)), default="85F", show_default=True)
 @click.option("--speed", type=click.Choice(["6", "7", "8"]), default="6", show_default=True)
@@ -118,6 +122,9 @@ def baseline(
         base = Parameters.named(config)
         chosen = [Build.parse(each, base) for each in builds.split(",")]
         dataset = load(base, data)
+        there = len(dataset.train_labels)
+        if samples > there:
+            raise DataError(f"--samples {samples}: the data set has {there}; use --samples {there}")
         target = Target(device, int(speed), freq, placer)
         results = []
         with (
@@ -148,7 +155,7 @@ def baseline(
             }
             (folder / "baseline.json").write_text(f"{json.dumps(report, indent=2)}\n", "utf-8")
             (folder / "baseline.md").write_text(_table(results), encoding="utf-8")
-    except (DataError, ParameterError, SimulatorError, SynthesisError) as error:
+    except (DataError, OSError, ParameterError, SimulatorError, SynthesisError) as error:
         raise click.ClickException(str(error)) from None
     console.print(_table(results), end="")
     console.print(f"output: {output}")

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amaranth.hdl import *
+from click.testing import CliRunner
 
+from benchmarks.baseline import __main__ as command
 from benchmarks.baseline import trainer as baseline
 from golden import Parameters
 from golden.clocked import transfers
@@ -13,7 +15,8 @@ from golden.layout import Layout
 from golden.oracle import Oracle
 from golden.packing import Packing
 from golden.state import State
-from sim.data import load
+from sim.clocks import count_clocks
+from sim.data import Dataset, load
 from sim.harness import Recording, Trainer, library
 from sim.lockstep import payloads_of
 
@@ -77,3 +80,41 @@ class NoBias(baseline.MultiplierLane):
 def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline.MultiplierTrainer, "lane_type", NoBias)
     assert differences(train(tmp_path)) > 0
+
+
+def test_clocks_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the clocked golden model, and a clock for each part that the samples come in."""
+    p = Parameters.named("digits").replace(layers=(64, 21, 10), lanes=8)
+    dataset = load(p, None)
+    pixels, labels = dataset.train_pixels[:SAMPLES], dataset.train_labels[:SAMPLES]
+    few = Dataset(pixels, labels, pixels, labels)
+    wanted = count_clocks(p, State.initial(p), few, 0, lambda done: None)["clocks"]
+    monkeypatch.setattr(command, "_PART", SAMPLES - 1)
+    clocks = command._clocks(command.Build("shifts", p), dataset, SAMPLES)
+    assert round(SAMPLES * clocks) == round(SAMPLES * wanted) + 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--samples", "1438"], 1, "--samples 1438: the data set has 1437; use --samples 1437"),
+        (["--samples", "0"], 2, "0 is not in the range x>=1"),
+        (["--output", "."], 1, "exists and is not an output of nomul benchmarks.baseline; remove"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told in one line, before any work."""
+
+    def works(*arguments: object) -> None:
+        raise AssertionError("it works")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "_measure", works)
+    samples = ["--config", "digits", "--samples", "100"]
+    done = CliRunner().invoke(command.baseline, [*samples, *arguments])
+    assert done.exit_code == code
+    (line,) = [each for each in done.output.splitlines() if each.startswith("Error: ")]
+    assert message in line
+    assert not list(tmp_path.iterdir())
