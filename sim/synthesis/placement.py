@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from sim.simulators import cache_folder, publish
 from sim.synthesis.critical_path import CriticalPath, critical_path
 from sim.synthesis.mapping import DESIGN, NETLIST, Synthesis
-from sim.synthesis.tools import run_tool, tool_versions
+from sim.synthesis.tools import SynthesisError, run_tool, tool_versions
 
 #: Devices by nextpnr's option, and the package: the largest that all of them come in.
 DEVICES = {"25F": "--25k", "45F": "--45k", "85F": "--85k"}
@@ -51,21 +51,29 @@ class Target:
 
 @dataclass(frozen=True)
 class Placement:
-    """A design, placed and routed.
+    """A design, placed and routed, or that it could not be.
 
     Attributes:
-        folder: Has nextpnr's log and report.
+        folder: Has nextpnr's log and report, ``None`` if it failed.
         seed: Seed of the placer.
         fmax: Clock frequency in MHz, ``None`` if the report does not say it.
         path: Slowest path between two registers, ``None`` likewise.
         utilization: Used and available of each type of nextpnr's cells, the wrapper included.
+        fault: Why it failed, in a line; ``None`` if it did not.
     """
 
-    folder: Path
+    folder: Path | None
     seed: int
     fmax: float | None
     path: CriticalPath | None
     utilization: dict[str, tuple[int, int]]
+    fault: str | None = None
+
+    @property
+    def clock(self) -> dict[str, Any]:
+        """Seed and clock for a report, and why there is none if it failed."""
+        found = {"seed": self.seed, "fmax_mhz": self.fmax}
+        return found if self.fault is None else {**found, "fault": self.fault}
 
 
 def place(
@@ -117,9 +125,26 @@ def place(
     )
 
 
+def try_place(placed: Callable[[int], Placement], seed: int) -> Placement:
+    """Place with a seed; if that fails, return a placement without figures, which says why.
+
+    Another seed may well be routed.
+
+    Args:
+        placed: Places with a seed.
+        seed: Of the placer.
+    """
+    try:
+        return placed(seed)
+    except SynthesisError as error:
+        return Placement(None, seed, None, None, {}, str(error))
+
+
 def keep_logs(placements: Iterable[Placement], folder: Path) -> None:
-    """Copy nextpnr's log and report of each placement into a folder."""
+    """Copy nextpnr's log and report of each placement that did not fail into a folder."""
     for each in placements:
+        if each.folder is None:
+            continue
         shutil.copy(each.folder / LOG, folder / f"nextpnr-seed{each.seed}.log")
         shutil.copy(each.folder / REPORT, folder / f"nextpnr-seed{each.seed}.json")
 

@@ -1,11 +1,13 @@
 """What nomul build and nomul board do without a board: clock, baud rate, timing, errors."""
 
 import itertools
+import json
 import os
 import random
 import re
 import subprocess
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from golden.checkpoint import Checkpoint
 from golden.state import State
 from hdl.board.pll import MAX_DIVIDER, VCO_HZ, FrequencyError, Pll
 from hdl.board.ulx3s import ULX3S_TOP, generate_board, ulx3s_constraints, ulx3s_verilog
-from sim.board.build import check_fit, meet_timing, sample_bytes, serial_divisor
+from sim.board.build import check_fit, meet_timing, pack, sample_bytes, serial_divisor
 from sim.board.host import load_driver
 from sim.board.link import LinkError, decode, encode
 from sim.board.serial_port import SerialPort
@@ -26,9 +28,11 @@ from sim.cli import cli
 from sim.data import load_digits
 from sim.export.project import python_driver
 from sim.simulators import find_verilator
+from sim.synthesis import mapping
 from sim.synthesis.families import Resources
 from sim.synthesis.mapping import Synthesis
-from sim.synthesis.placement import Placement
+from sim.synthesis.placement import LOG, REPORT, Placement, Target
+from sim.synthesis.report import UNMEASURED
 from sim.synthesis.tools import SynthesisError
 
 DIGITS = Parameters.named("digits")
@@ -131,6 +135,65 @@ def test_timing_is_met_or_told() -> None:
         meet_timing(pll, 1, lambda seed: placement(seed, reached[seed]))
     with pytest.raises(SynthesisError, match="timing is not known"):
         meet_timing(pll, 2, lambda seed: placement(seed, None))
+
+
+def test_a_seed_that_fails() -> None:
+    """The next one is tried; the last fault is told if none meets the clock."""
+    pll = Pll.at_most(50_000_000)
+
+    def placed(seed: int) -> Placement:
+        if seed < 3:
+            raise SynthesisError(f"no route, {seed}")
+        return placement(seed, 40.0 + 5 * seed)
+
+    chosen, tried = meet_timing(pll, 3, placed)
+    assert (chosen.seed, chosen.fault) == (3, None)
+    assert [(each.seed, each.fmax, each.fault) for each in tried] == [
+        (1, None, "no route, 1"),
+        (2, None, "no route, 2"),
+        (3, 55.0, None),
+    ]
+    with pytest.raises(SynthesisError, match=r"^not placed and routed; seed 2: no route, 2; use"):
+        meet_timing(pll, 2, placed)
+    with pytest.raises(SynthesisError, match=r"reaches 55\.00 MHz; .* \(seed 2: no route, 2\)$"):
+        meet_timing(Pll.at_most(60_000_000), 3, placed)
+    with pytest.raises(SynthesisError, match=r"^seed 1: no route, 1$"):
+        pack(tried[0])
+
+
+def test_command_where_a_seed_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is packed; the report and a line on stderr say why it is not the first."""
+    p = DIGITS.replace(layers=(6, 3, 10), lanes=2)
+    (tmp_path / "tiny.toml").write_text(p.to_toml())
+    (tmp_path / mapping.LOG).touch()
+    for name in (LOG, REPORT):
+        (tmp_path / name).write_text("{}")
+
+    def place(netlist: Synthesis, target: Target, seed: int, *, constraints: str) -> Placement:
+        if seed == 1:
+            raise SynthesisError("nextpnr-ecp5 failed: no route")
+        return replace(placement(seed, 60.0), folder=tmp_path)
+
+    netlist = Synthesis(tmp_path, {}, Resources(1, 1, 1, 0))
+    monkeypatch.setattr("sim.commands.build.synthesize_text", lambda *arguments: netlist)
+    monkeypatch.setattr("sim.commands.build.place", place)
+    monkeypatch.setattr("sim.commands.build.pack", lambda chosen: bytes([chosen.seed]))
+    out = tmp_path / "out"
+    options = ["--config", str(tmp_path / "tiny.toml"), "--output", str(out)]
+    done = CliRunner().invoke(cli, ["build", "ulx3s", *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stderr == "nomul: seed 1 has no figures: nextpnr-ecp5 failed: no route\n"
+    report = json.loads((out / "build.json").read_text())
+    assert report["seed"] == 2
+    assert report["seeds"] == [
+        {"seed": 1, "fmax_mhz": UNMEASURED, "fault": "nextpnr-ecp5 failed: no route"},
+        {"seed": 2, "fmax_mhz": 60.0},
+    ]
+    assert (out / f"{ULX3S_TOP}.bit").read_bytes() == b"\2"
+    assert [each.name for each in sorted(out.glob("nextpnr*"))] == [
+        "nextpnr-seed2.json",
+        "nextpnr-seed2.log",
+    ]
 
 
 def test_what_does_not_fit() -> None:
