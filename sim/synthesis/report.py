@@ -62,8 +62,7 @@ class Findings:
                 "placer": self.target.placer,
                 "seeds": [
                     {
-                        "seed": each.seed,
-                        "fmax_mhz": each.fmax,
+                        **each.clock,
                         "critical_path": None if each.path is None else asdict(each.path),
                         "utilization": {
                             name: {"used": used, "available": there}
@@ -123,7 +122,11 @@ class Findings:
                 fits.append([f"{family.title} {device}", *shares, "no" if short else "yes"])
         runs = [["seed", "Fmax", "slowest path"]]
         runs += [
-            [str(each.seed), _figure(each.fmax, " MHz"), str(each.path or UNMEASURED)]
+            [
+                str(each.seed),
+                _figure(each.fmax, " MHz"),
+                str(each.path or UNMEASURED if each.fault is None else each.fault),
+            ]
             for each in self.placements
         ]
         sums = [

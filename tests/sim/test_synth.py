@@ -15,10 +15,11 @@ from hdl.verilog import Generated, Port, generate
 from sim.cli import cli
 from sim.clocks import count_clocks
 from sim.data import load_digits
+from sim.synthesis import mapping
 from sim.synthesis.critical_path import critical_path
 from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import DESIGN, NETLIST, Synthesis, synthesize
-from sim.synthesis.placement import Placement, Target, fmax_of
+from sim.synthesis.placement import LOG, REPORT, Placement, Target, fmax_of
 from sim.synthesis.report import UNMEASURED, Findings
 from sim.synthesis.tools import SynthesisError, run_yosys
 from sim.synthesis.wrapper import wrap
@@ -124,6 +125,42 @@ def test_synth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads((out / "synth.json").read_text()) == report
     with pytest.raises(AssertionError, match="a tool runs"):
         synth(tmp_path, "--freq", "151")
+
+
+def test_a_seed_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Areas and the other seeds are written, and why there is no clock."""
+    fault = "nextpnr-ecp5 failed: ERROR: no route | at all"
+    (tmp_path / mapping.LOG).touch()
+    for name in (LOG, REPORT):
+        (tmp_path / name).write_text("{}")
+
+    def place(netlist: Synthesis, target: Target, seed: int) -> Placement:
+        if seed == 2:
+            raise SynthesisError(fault)
+        return Placement(tmp_path, seed, 80.0 + seed, None, {})
+
+    netlist = Synthesis(tmp_path, {}, Resources(10, 20, 1, 0))
+    monkeypatch.setattr("sim.commands.synth.synthesize", lambda *arguments, **options: netlist)
+    monkeypatch.setattr("sim.commands.synth.place", place)
+    synth(tmp_path, "--seeds", "3")
+    assert capsys.readouterr().err == f"nomul: seed 2 has no figures: {fault}\n"
+    out = tmp_path / "nomul-out" / "synth-tiny"
+    report = json.loads((out / "synth.json").read_text())
+    assert report["families"]["ecp5"]["luts"] == 10
+    assert report["fmax_mhz"] == report["samples_per_second"] == UNMEASURED
+    nothing = {"critical_path": UNMEASURED, "utilization": {}}
+    assert report["place_and_route"]["seeds"] == [
+        {"seed": 1, "fmax_mhz": 81.0, **nothing},
+        {"seed": 2, "fmax_mhz": UNMEASURED, "fault": fault, **nothing},
+        {"seed": 3, "fmax_mhz": 83.0, **nothing},
+    ]
+    shown = fault.replace("|", "\\|")
+    assert f"| 2 | {UNMEASURED} | {shown} |" in (out / "synth.md").read_text()
+    assert [each.name for each in sorted(out.glob("nextpnr*"))] == [
+        f"nextpnr-seed{seed}.{kind}" for seed in (1, 3) for kind in ("json", "log")
+    ]
 
 
 def test_placer(tmp_path: Path) -> None:
