@@ -57,8 +57,8 @@ class Pll:
         return Fraction(self.vco_hz, self.output)
 
     @classmethod
-    def at_most(cls, hz: int) -> Self:
-        """Return the settings of the fastest clock that is not above ``hz``.
+    def at_most(cls, hz: float) -> Self:
+        """Return the settings of the fastest clock that is not above ``hz``, rounded.
 
         Raises:
             FrequencyError: If ``hz`` is out of the PLL's range.
@@ -69,6 +69,7 @@ class Pll:
                 f"the clock must be in {low / 10**6:g}..{high / 10**6:g} MHz, "
                 f"not {hz / 10**6:g} MHz"
             )
+        hz = round(hz)
         found = []
         for feedback in range(-(-VCO_HZ[0] // _STEP_HZ), VCO_HZ[1] // _STEP_HZ + 1):
             output = -(-_STEP_HZ * feedback // hz)

