@@ -141,12 +141,13 @@ def train_on_board(
             ]
             seconds = time.perf_counter() - began
             trained = host.core.counters(clear=True)
-            wrong = 0
+            wrong = learned = 0
             for (done, part, shift), predictions in zip(parts, got, strict=True):
                 pixels, labels = dataset.train_pixels[part], dataset.train_labels[part]
-                wanted = network.train(pixels, labels, shift).predictions
-                _compare(wanted, predictions, first_sample + done, "training sample")
+                wanted = network.train(pixels, labels, shift)
+                _compare(wanted.predictions, predictions, first_sample + done, "training sample")
                 wrong += int((predictions != labels).sum())
+                learned += int(wanted.trained.sum())
 
             test_wrong = None
             if evaluate:
@@ -168,14 +169,15 @@ def train_on_board(
         difference = state_difference(p, network.state, final)
         if difference is not None:
             raise DivergenceError("the board's {}: expected {}, got {}".format(*difference))
-        for name, counts, number, errors in (
-            ("training", trained, count, wrong),
-            ("evaluation", evaluated, evaluate, test_wrong or 0),
+        for name, counts, *expected in (
+            ("training", trained, count, wrong, learned),
+            ("evaluation", evaluated, evaluate, test_wrong or 0, 0),
         ):
-            if (counts["samples"], counts["errors"]) != (number, errors):
+            found = [counts[each] for each in ("samples", "errors", "trained")]
+            if found != expected:
                 raise DivergenceError(
-                    f"the board's counters of {name}: expected {number} samples, {errors} wrong, "
-                    f"got {counts['samples']}, {counts['errors']}"
+                    f"the board's counters of {name}: expected "
+                    "{} samples, {} wrong, {} trained, got {}, {}, {}".format(*expected, *found)
                 )
         Checkpoint(p, final, first_sample + count).save(folder / "checkpoint.npz")
         (folder / "config.toml").write_text(p.to_toml(), encoding="utf-8")

@@ -455,7 +455,7 @@ async def refusals(dut: Any) -> None:
 
 @cocotb.test(timeout_time=100, timeout_unit="ms")
 async def command(dut: Any) -> None:
-    """``nomul board`` itself, and then on a board in which a bit of one weight is another."""
+    """``nomul board`` itself; then a bit of one weight is another, and a counter one more."""
     bench = Bench(dut)
     await bench.power_up()
 
@@ -469,6 +469,17 @@ async def command(dut: Any) -> None:
             super().begin(state, moved)
             flip()
 
+    class Miscounted(Host):
+        def begin(self, state: State, moved: Callable[[int], None]) -> None:
+            super().begin(state, moved)
+            counters = self.core.counters
+
+            def more(clear: bool) -> dict[str, int]:
+                counts = counters(clear)
+                return {**counts, "trained": counts["trained"] + 1}
+
+            self.core.counters = more
+
     @bridge
     def use() -> None:
         from sim.commands import board  # noqa: PLC0415 - takes a second
@@ -477,6 +488,11 @@ async def command(dut: Any) -> None:
         board.train_on_board(bench.line, build, Path("out"), samples=6, evaluate=3, draws=2)
         board.Host = Flipped
         with pytest.raises(DivergenceError, match="the board's weights, layer 1"):
+            board.train_on_board(bench.line, build, Path("flipped"), samples=1)
+        board.Host = Miscounted
+        with pytest.raises(
+            DivergenceError, match=r"counters of training: .* 1 trained, got 1, ., 2$"
+        ):
             board.train_on_board(bench.line, build, Path("flipped"), samples=1)
         assert not Path("flipped").exists()
 
