@@ -12,6 +12,10 @@ PATIENCE = 2.0
 # set up the whole port each time.
 _LOOK = 0.1
 
+# Bytes that are written at a time: a piece goes to the port as soon as so many have left it, whose
+# time is known. Ports hold so many, or more.
+_PIECE = 4096
+
 
 class SerialPort:
     """The transport of :class:`sim.board.link.Link` over pyserial.
@@ -21,8 +25,8 @@ class SerialPort:
         baud: Bits a second.
 
     Raises:
-        LinkError: If pyserial is not installed.
-        OSError: If the port cannot be opened.
+        LinkError: If pyserial is not installed, or the port cannot be opened: another program may
+            have it.
     """
 
     def __init__(self, port: str, baud: int) -> None:
@@ -31,15 +35,30 @@ class SerialPort:
         except ModuleNotFoundError:
             raise LinkError("pyserial is missing: pip install 'nomul[board]'") from None
         self._baud = baud
-        self._port = serial.Serial(port, baud, timeout=_LOOK, write_timeout=PATIENCE)
+        # Of what it holds and of the piece.
+        patience = PATIENCE + self._seconds(2 * _PIECE)
+        try:
+            self._port = serial.Serial(
+                port, baud, timeout=_LOOK, write_timeout=patience, exclusive=True
+            )
+        except (OSError, OverflowError, ValueError) as error:
+            raise LinkError(
+                f"cannot open {port} at {baud} baud: {getattr(error, 'strerror', None) or error}; "
+                "give another --port or --baud, or end the program that has it"
+            ) from error
+
+    def _seconds(self, size: int) -> float:
+        """Return the time of so many bytes on the line."""
+        return BYTE_BITS * size / self._baud
 
     def write(self, content: bytes) -> None:
         """Send bytes."""
-        self._port.write(content)
+        for at in range(0, len(content), _PIECE):
+            self._port.write(content[at : at + _PIECE])
 
     def deadline(self, size: int) -> float:
         """Return when a wait that begins now is to end, if so many bytes go over the line."""
-        return time.monotonic() + PATIENCE + BYTE_BITS * size / self._baud
+        return time.monotonic() + PATIENCE + self._seconds(size)
 
     def read(self, deadline: float) -> bytes:
         """Return bytes that came, at least one; none if the deadline is over."""

@@ -40,7 +40,8 @@ def board(port: str, baud: int | None, build: Path, output: Path, **options: Any
         options: Of :func:`train_on_board`.
 
     Raises:
-        OSError: If the port or the build cannot be opened.
+        LinkError: If the port cannot be opened.
+        OSError: If the build cannot be read.
         ValueError: If the build says no baud rate.
     """
     line = SerialPort(port, baud or _baud_of(build / "build.json"))

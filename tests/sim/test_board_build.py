@@ -265,6 +265,22 @@ def test_serial_port() -> None:
         os.close(theirs)
 
 
+def test_port_that_cannot_be_opened() -> None:
+    """Because it has no such rate, or another program has it: one line."""
+    ours, theirs = os.openpty()
+    name = os.ttyname(theirs)
+    with pytest.raises(LinkError, match=rf"^cannot open {name} at {10**10} baud: .*; give another"):
+        SerialPort(name, 10**10)
+    port = SerialPort(name, 9600)
+    try:
+        with pytest.raises(LinkError, match=rf"^cannot open {name} at 9600 baud: .*; give another"):
+            SerialPort(name, 9600)
+    finally:
+        port.close()
+        os.close(ours)
+        os.close(theirs)
+
+
 def test_pyserial_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
