@@ -66,7 +66,12 @@ def memory_sizes(parameters: Parameters) -> dict[str, MemorySize]:
 
 def block_rams(parameters: Parameters) -> dict[str, int]:
     """Return the block RAMs of each memory of a trainer; 0 is one in distributed RAM."""
-    return {name: min(_choices(size))[1] for name, size in memory_sizes(parameters).items()}
+    return {name: blocks_of(size) for name, size in memory_sizes(parameters).items()}
+
+
+def blocks_of(size: MemorySize) -> int:
+    """Return the block RAMs of a memory; 0 is one in distributed RAM."""
+    return min(_choices(size))[1]
 
 
 def _choices(size: MemorySize) -> Iterator[tuple[int, int]]:

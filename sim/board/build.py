@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from golden.parameters import Parameters
+from hdl.block_rams import MemorySize, block_rams, blocks_of
+from hdl.board.link import buffer_depth
 from hdl.board.pll import Pll
 from sim.board.link import BYTE_BITS, encode
 from sim.data import Dataset
 from sim.packets import dense_packets, sparse_packets
 from sim.simulators import cache_folder, publish
-from sim.synthesis.families import FAMILIES
+from sim.synthesis.families import FAMILIES, Resources
 from sim.synthesis.mapping import Synthesis
 from sim.synthesis.placement import CONFIGURATION, PACKAGE, Placement, try_place
 from sim.synthesis.report import told
@@ -53,13 +55,25 @@ def serial_divisor(hz: Fraction, baud: int) -> int:
     return divisor
 
 
-def check_fit(netlist: Synthesis) -> None:
+def known_resources(parameters: Parameters) -> Resources:
+    """Return what a design takes by its parameters alone: block RAMs, the link's buffer included.
+
+    The rest, which only synthesis can say, is 0.
+    """
+    buffer = MemorySize(buffer_depth(parameters), 8)
+    return Resources(0, 0, sum(block_rams(parameters).values()) + blocks_of(buffer), 0)
+
+
+def check_fit(own: Resources) -> None:
     """Check that the board's FPGA has enough of everything.
+
+    Args:
+        own: What the design takes.
 
     Raises:
         SynthesisError: If it has not.
     """
-    short = netlist.resources.exceeding(FAMILIES["ecp5"].devices[DEVICE])
+    short = own.exceeding(FAMILIES["ecp5"].devices[DEVICE])
     if short:
         raise SynthesisError(
             f"the design does not fit the board's ECP5-{DEVICE}: it takes {', '.join(short)}; "

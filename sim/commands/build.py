@@ -13,6 +13,7 @@ from sim.board.build import (
     SPEED,
     Built,
     check_fit,
+    known_resources,
     meet_timing,
     pack,
     sample_bytes,
@@ -43,6 +44,7 @@ def build_ulx3s(setup: Setup, *, frequency: float, seeds: int, baud: int) -> Non
     pll = Pll.at_most(frequency * 1e6)
     divisor = serial_divisor(pll.hz, baud)
     mhz = float(pll.hz) / 1e6
+    check_fit(known_resources(p))
     dataset = fitting_dataset(setup)
     with output_folder(setup.output, "build-ulx3s") as folder:
         with console.status("generate Verilog"):
@@ -58,7 +60,7 @@ def build_ulx3s(setup: Setup, *, frequency: float, seeds: int, baud: int) -> Non
             # Every further seed is tried only if the one before misses the clock.
             task = bars.add_task("Yosys", total=3)
             netlist = synthesize_text(verilog, ULX3S_TOP, "ecp5")
-            check_fit(netlist)
+            check_fit(netlist.resources)
             bars.advance(task)
 
             def placed(seed: int) -> Placement:

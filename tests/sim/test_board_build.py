@@ -19,9 +19,17 @@ from click.testing import CliRunner
 from golden import Parameters
 from golden.checkpoint import Checkpoint
 from golden.state import State
+from hdl.block_rams import block_rams
 from hdl.board.pll import MAX_DIVIDER, VCO_HZ, FrequencyError, Pll
 from hdl.board.ulx3s import ULX3S_TOP, generate_board, ulx3s_constraints, ulx3s_verilog
-from sim.board.build import check_fit, meet_timing, pack, sample_bytes, serial_divisor
+from sim.board.build import (
+    check_fit,
+    known_resources,
+    meet_timing,
+    pack,
+    sample_bytes,
+    serial_divisor,
+)
 from sim.board.host import load_driver
 from sim.board.link import LinkError, decode, encode
 from sim.board.serial_port import SerialPort
@@ -206,10 +214,32 @@ def test_command_where_a_seed_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_does_not_fit() -> None:
-    fits = Synthesis(Path(), {}, Resources(80_000, 1, 208, 0))
-    check_fit(fits)
+    check_fit(Resources(80_000, 1, 208, 0))
     with pytest.raises(SynthesisError, match=r"takes 209 block RAMs of 208; use fewer --lanes"):
-        check_fit(Synthesis(Path(), {}, Resources(1, 1, 209, 0)))
+        check_fit(Resources(1, 1, 209, 0))
+
+
+def test_block_rams_are_known() -> None:
+    """Of digits so many as Yosys makes (docs/board.md)."""
+    assert known_resources(DIGITS) == Resources(0, 0, 17, 0)
+    wide = DIGITS.replace(layers=(3000, 2, 2), lanes=2)
+    assert known_resources(wide).block_rams == sum(block_rams(wide).values()) + 4
+
+
+def test_too_many_block_rams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before anything is generated."""
+
+    def generates(*arguments: object) -> None:
+        raise AssertionError("Verilog is generated")
+
+    monkeypatch.setattr("sim.commands.build.generate_board", generates)
+    options = ["--config", "ecp5-85f", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, ["build", "ulx3s", *options])
+    assert str(done.exception) == (
+        "the design does not fit the board's ECP5-85F: it takes 209 block RAMs of 208; "
+        "use fewer --lanes or a smaller network"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_bytes_of_a_sample() -> None:
