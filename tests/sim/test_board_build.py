@@ -1,5 +1,7 @@
 """What nomul build and nomul board do without a board: clock, baud rate, timing, errors."""
 
+import hashlib
+import io
 import itertools
 import json
 import math
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from golden import Parameters
 from golden.checkpoint import Checkpoint
@@ -23,6 +26,7 @@ from hdl.block_rams import block_rams
 from hdl.board.pll import MAX_DIVIDER, VCO_HZ, FrequencyError, Pll
 from hdl.board.ulx3s import ULX3S_TOP, generate_board, ulx3s_constraints, ulx3s_verilog
 from sim.board.build import (
+    Built,
     check_fit,
     known_resources,
     meet_timing,
@@ -34,10 +38,12 @@ from sim.board.host import load_driver
 from sim.board.link import LinkError, decode, encode
 from sim.board.serial_port import SerialPort
 from sim.cli import cli
+from sim.commands import build
 from sim.data import load_digits
 from sim.export.project import python_driver
 from sim.simulators import find_verilator
 from sim.synthesis import mapping
+from sim.synthesis.critical_path import CriticalPath
 from sim.synthesis.families import Resources
 from sim.synthesis.mapping import Synthesis
 from sim.synthesis.placement import LOG, REPORT, Placement, Target
@@ -176,6 +182,76 @@ def test_a_seed_that_fails() -> None:
         meet_timing(Pll.at_most(60_000_000), 3, placed)
     with pytest.raises(SynthesisError, match=r"^seed 1: no route, 1$"):
         pack(tried[0])
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_figures_of_a_build(measured: bool) -> None:
+    """As JSON and as the table; what needs a data set is UNMEASURED, or left out, without one."""
+    resources = Resources(luts=8424, flip_flops=6186, block_rams=17, dsps=0)
+    path = CriticalPath("trainer.a", "trainer.b", "DI", 4.5, 8.0, 3)
+    chosen = replace(placement(2, 80.0), path=path)
+    built = Built(
+        pll=Pll(feedback=48, output=12),
+        divisor=50,
+        netlist=Synthesis(Path(), {"LUT4": 8424}, resources),
+        placement=chosen,
+        tried=[placement(1, 49.5), chosen],
+        bitstream=b"bits" * 1000,
+        sample_bytes=80.0 if measured else None,
+        clocks=625.0 if measured else None,
+    )
+    # 50 MHz; a byte is 10 bits of 50 clocks.
+    assert built.uart_rate == (1250.0 if measured else None)
+    assert built.core_rate == (80_000.0 if measured else None)
+    assert built.to_dict() == {
+        "device": "ECP5-85F",
+        "package": "CABGA381",
+        "speed_grade": 6,
+        "clock_mhz": 50.0,
+        "pll": {"feedback": 48, "output": 12, "vco_mhz": 600.0},
+        "fmax_mhz": 80.0,
+        "critical_path": {
+            "start": "trainer.a",
+            "end": "trainer.b",
+            "end_pin": "DI",
+            "logic_ns": 4.5,
+            "routing_ns": 8.0,
+            "cells": 3,
+        },
+        "seed": 2,
+        "seeds": [{"seed": 1, "fmax_mhz": 49.5}, {"seed": 2, "fmax_mhz": 80.0}],
+        "luts": 8424,
+        "flip_flops": 6186,
+        "block_rams": 17,
+        "dsps": 0,
+        "cells": {"LUT4": 8424},
+        "bitstream_bytes": 4000,
+        "bitstream_sha256": hashlib.sha256(b"bits" * 1000).hexdigest(),
+        "clocks_a_bit": 50,
+        "baud": 1_000_000.0,
+        "bytes_a_sample": 80.0 if measured else UNMEASURED,
+        "samples_per_second_uart": 1250.0 if measured else UNMEASURED,
+        "clocks_a_sample": 625.0 if measured else UNMEASURED,
+        "samples_per_second_core": 80_000.0 if measured else UNMEASURED,
+    }
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(build._table(built))
+    rows = [re.split(r" *│ *", line)[1:3] for line in console.export_text().splitlines()[1:-1]]
+    wanted = [
+        ["clock", "50.00 MHz"],
+        ["Fmax", "80.00 MHz, seed 2"],
+        ["look-up tables", "8,424"],
+        ["flip-flops", "6,186"],
+        ["block RAMs", "17"],
+        ["multipliers", "0"],
+        ["bitstream", "4,000 bytes"],
+    ]
+    if measured:
+        wanted += [
+            ["the serial line feeds", "1,250 samples/s (80.0 bytes each, 1,000,000 baud)"],
+            ["the core could train", "80,000 samples/s (625.0 clocks each)"],
+        ]
+    assert rows == wanted
 
 
 def test_command_where_a_seed_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
