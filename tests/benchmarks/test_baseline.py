@@ -19,6 +19,11 @@ from sim.clocks import count_clocks
 from sim.data import Dataset, load
 from sim.harness import Recording, Trainer, library
 from sim.lockstep import payloads_of
+from sim.synthesis.families import Resources
+from sim.synthesis.mapping import Synthesis
+from sim.synthesis.placement import Target
+from sim.synthesis.report import UNMEASURED
+from sim.synthesis.tools import SynthesisError
 
 PARAMETERS = baseline.with_multipliers(
     Parameters.named("digits").replace(layers=(64, 21, 10), lanes=8)
@@ -92,6 +97,26 @@ def test_clocks_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "_PART", SAMPLES - 1)
     clocks = command._clocks(command.Build("shifts", p), dataset, SAMPLES)
     assert round(SAMPLES * clocks) == round(SAMPLES * wanted) + 2
+
+
+def test_a_seed_that_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Nothing else is lost: there is no clock, and a line says why."""
+    p = Parameters.named("digits").replace(layers=(64, 21, 10), lanes=8)
+
+    def fails(*arguments: object) -> None:
+        raise SynthesisError("no route")
+
+    netlist = Synthesis(Path(), {"LUT4": 1000}, Resources(1000, 1, 1, 0))
+    monkeypatch.setattr(command, "_clocks", lambda *arguments: 50.0)
+    monkeypatch.setattr(command, "synthesize", lambda *arguments, **options: netlist)
+    monkeypatch.setattr(command, "place", fails)
+    build = command.Build("shifts", p)
+    target = Target("85F", 6, 150.0, "heap")
+    result = command._measure(build, load(p, None), SAMPLES, target, 1, lambda step: None)
+    assert result["luts"] == 1000
+    assert result["seeds"] == [{"seed": 1, "fmax_mhz": None, "fault": "no route"}]
+    assert capsys.readouterr().err == "nomul: seed 1 has no figures: no route\n"
+    assert command._table([result]).count(UNMEASURED) == 3
 
 
 @pytest.mark.parametrize(
