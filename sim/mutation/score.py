@@ -54,20 +54,32 @@ class Reason:
     Attributes:
         unit: Of the mutants.
         nets: Each has one of these among its nets, lanes without their numbers.
-        faults: Each is one of these: type of its cell, pin and mode, as in ``$dff Q[0] const1``.
+        faults: Each is one of these: type of its cell, pin and mode, as in ``$dff Q[0] const1``,
+            and the control, if it has one, as in ``$dff Q[0] cnot0 2``.
+        cells: How many cells have such mutants.
         why: The reason.
+        inputs: Each has all of these among its inputs.
     """
 
     unit: str
     nets: Sequence[str]
     faults: Sequence[str]
+    cells: int
     why: str
+    inputs: Sequence[str] = ()
 
     def covers(self, mutant: Mutant) -> bool:
         """Return whether it is of this mutant."""
         nets = {any_lane(net) for net in mutant.nets}
         fault = f"{mutant.kind} {mutant.pin} {mutant.mode}"
-        return mutant.unit == self.unit and fault in self.faults and not nets.isdisjoint(self.nets)
+        if mutant.control is not None:
+            fault += f" {mutant.control}"
+        return (
+            mutant.unit == self.unit
+            and fault in self.faults
+            and not nets.isdisjoint(self.nets)
+            and set(self.inputs) <= set(mutant.inputs)
+        )
 
 
 @cache

@@ -1,6 +1,8 @@
 """Mutants are found by the checks; what changes nothing is shown to, or said to, or survives."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,18 +15,16 @@ from sim.commands import mutate
 from sim.mutation import equivalence, netlist, score
 from sim.mutation.equivalence import equivalent
 from sim.mutation.netlist import (
-    CELLS,
     Mutant,
     Mutants,
-    any_lane,
+    cells_of,
     choose,
-    flat_core,
     plant,
     unit_of,
 )
 from sim.mutation.score import MUTATED, MutationError, Reason, Score, Verdict, judge
 from sim.simulators import SimulatorError
-from sim.synthesis.flat_netlist import FlatNetlist
+from sim.synthesis.flat_netlist import Cell, FlatNetlist
 
 #: A core that is compiled and run quickly.
 SMALL = MUTATED.replace(
@@ -61,13 +61,17 @@ PLANTED = {
 CONTROL = 22
 
 SURVIVOR = Reason(
-    "trainer.drain", ["trainer.drain.some"], ["$dff Q[0] const1"], "there is no other group"
+    unit="trainer.drain",
+    nets=["trainer.drain.some"],
+    faults=["$dff Q[0] const1"],
+    cells=1,
+    why="there is no other group",
 )
 
 
 def planted() -> Iterator[Mutant]:
     """Yield the mutants of :data:`PLANTED`."""
-    cells = FlatNetlist.load(flat_core(SMALL) / CELLS, CORE_TOP, nameless={"probes"})
+    cells = cells_of(SMALL)
     drivers = {
         name: cells.drivers[bit] for bit, name in cells.names.items() if bit in cells.drivers
     }
@@ -82,10 +86,28 @@ def planted() -> Iterator[Mutant]:
             mode=mode,
             control=control,
             nets=(net,),
-            command=f"mutate -mode {mode} -module {CORE_TOP} -cell {cell.name} "
-            f"-port {port} -portbit {position}"
-            + ("" if control is None else f" -ctrlbit {control}"),
+            inputs=(),
+            command=command(cell, port, position, mode, control),
         )
+
+
+def command(cell: Cell, port: str, bit: int | str, mode: str, control: int | str | None) -> str:
+    """Return the command of Yosys that makes a mutant."""
+    text = f"mutate -mode {mode} -module {CORE_TOP} -cell {cell.name} -port {port} -portbit {bit}"
+    return text if control is None else f"{text} -ctrlbit {control}"
+
+
+def covered(reason: Reason, cells: FlatNetlist) -> list[Mutant]:
+    """Return all mutants of a netlist that a reason is of."""
+    commands = []
+    for fault in reason.faults:
+        kind, port, bit, mode, *control = re.split(r"[\[\] ]+", fault)
+        commands += [
+            command(cell, port, bit, mode, *control or [None])
+            for cell in cells.of(kind)
+            if unit_of(cell) == reason.unit and len(cell.ports[port]) > int(bit)
+        ]
+    return [mutant for mutant in netlist._mutants(cells, commands) if reason.covers(mutant)]
 
 
 @pytest.fixture(scope="module")
@@ -125,22 +147,38 @@ def test_reason_makes_equivalent(mutants: Mutants) -> None:
 
 
 def test_reasons_are_of_this_gateware() -> None:
-    """A reason says why, of signals and cells that the netlist has; of no other network's."""
-    cells = FlatNetlist.load(flat_core(MUTATED) / CELLS, CORE_TOP, nameless={"probes"})
-    names = {any_lane(name.partition("[")[0]) for name in cells.names.values()}
-    pins = {
-        f"{unit_of(cell)} {cell.kind} {port}[{bit}]"
-        for cell in cells.cells
-        for port, bits in cell.ports.items()
-        for bit in range(len(bits))
-    }
+    """A reason says why, of signals that the netlist has and so many cells; of no other network."""
+    cells = cells_of(MUTATED)
     known = score.reasons(MUTATED)
     assert known
     for reason in known:
-        assert set(reason.nets) <= names, reason
-        assert {f"{reason.unit} {fault.rpartition(' ')[0]}" for fault in reason.faults} <= pins
+        mutants = covered(reason, cells)
+        of = {re.search(r"-cell (\S+)", each.command)[1] for each in mutants}
+        assert len(of) == reason.cells, reason
+        faults = {f"{each.kind} {each.pin} {each.mode}" for each in mutants}
+        assert {re.sub(r" \d+$", "", fault) for fault in reason.faults} == faults, reason
+        assert set(reason.nets) <= {net for each in mutants for net in each.nets}, reason
         assert len(reason.why.split()) > 5, reason
     assert not score.reasons(SMALL)
+
+
+@pytest.mark.parametrize("change", [{"inputs": ("D trainer.loader",)}, {"control": 1}])
+def test_reason_is_of_its_cell_and_control(change: dict[str, object]) -> None:
+    """The same fault of another cell, or where another bit inverts it, has no reason."""
+    reason = dataclasses.replace(SURVIVOR, faults=["$dff Q[0] cnot0 2"], inputs=["S abandon"])
+    mutant = Mutant(
+        number=1,
+        unit="trainer.drain",
+        kind="$dff",
+        pin="Q[0]",
+        mode="cnot0",
+        control=2,
+        nets=("trainer.drain.some",),
+        inputs=("D trainer.loader", "S abandon"),
+        command="",
+    )
+    assert reason.covers(mutant)
+    assert not reason.covers(dataclasses.replace(mutant, **change))
 
 
 def test_core_that_fails_without_a_mutant(
