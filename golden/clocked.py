@@ -1202,6 +1202,11 @@ class Clocked:
             dropout=self._source("dropout_state").copy(),
         )
 
+    @property
+    def waiting(self) -> int:
+        """Transfers that were fed and are not taken yet."""
+        return len(self._stream) - self._taken
+
     def feed(self, part: Transfers, *, drop: bool = False) -> None:
         """Append transfers to the input stream; each handshake of :meth:`run` takes the next one.
 

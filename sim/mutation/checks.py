@@ -47,9 +47,6 @@ ACCESS_CLOCKS, WINDOW_CLOCKS = 3, 11
 # Clocks to the answers of two accesses that are offered in one clock.
 _BOTH = (ACCESS_CLOCKS, 2 * ACCESS_CLOCKS + 1)
 
-# Clocks that nothing takes for which a check waits, but 256 draws; those that no pass takes.
-_PATIENCE, _PASS = 6000, 400
-
 # Limits of samples that are reached, so that of what is left many a bit changes beside another.
 _MANY = (1030, 300, 300, 150, 150, 150, 150, 150)
 
@@ -58,6 +55,66 @@ _LOADED, _CLIPPED = 64, 128
 
 # Clocks that the clocked model runs at a time.
 _PART = 512
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Numbers of clocks for which checks wait.
+
+    Attributes:
+        patience: More than anything takes for which a check waits, but 256 draws.
+        forward: More than a forward pass takes.
+        held: Until records that wait hold the core back.
+        whole: Until three samples that train are done.
+        reset: At most from a START to a reset.
+        abandoned: At most from a START to the command RESET.
+    """
+
+    patience: int
+    forward: int
+    held: int
+    whole: int
+    reset: int
+    abandoned: int
+
+    @classmethod
+    def of(cls, parameters: Parameters) -> "Waits":
+        """Return those of a network, from the clocks that the clocked golden model takes.
+
+        All small networks have the same, those of the default one, so that their scores compare.
+        """
+        p = parameters
+        forward = _most_clocks(p, Settings(train=0))
+        train = _most_clocks(p, Settings())
+        slowest = max(train, *(_most_clocks(p, Settings(train=0, rule=rule)) for rule in _rules(p)))
+        return cls(
+            patience=max(6000, 12 * slowest),
+            forward=max(400, 3 * forward),
+            held=max(1000, 2 * slowest),
+            whole=max(1500, 4 * train),
+            reset=max(500, 2 * train),
+            abandoned=max(400, 2 * train),
+        )
+
+
+def _most_clocks(p: Parameters, settings: Settings) -> int:
+    """Return the clocks of a sample whose pixels are all live.
+
+    They are those from the largest state, whose lists are the longest, or from the initial one: an
+    answer that is right already needs no backward pass.
+    """
+    sample = packet(p, [p.activation_max] * p.layers[0], 0, sparse=False)
+    most = 0
+    for state in (State.initial(p), largest_state(p)):
+        model = Clocked(p, state)
+        model.feed(sample.transfers(settings))
+        most = max(most, model.clocks_until_idle())
+    return most
+
+
+def _rules(p: Parameters) -> list[int]:
+    """Return the numbers of the rules of inference that the core has."""
+    return [0, 1, *([2] if p.inference == "exact" else [])]
 
 
 class Killed(Exception):  # noqa: N818 - the gateware differs, not this program
@@ -165,12 +222,14 @@ class Host:
     Attributes:
         core: The core.
         parameters: Of the core.
+        waits: How long it waits.
         map: Its registers.
     """
 
-    def __init__(self, core: VerilatedCore, parameters: Parameters) -> None:
+    def __init__(self, core: VerilatedCore, parameters: Parameters, waits: Waits) -> None:
         self.core = core
         self.parameters = parameters
+        self.waits = waits
         self.map = RegisterMap.of(parameters)
         self._probes = Packing.of_probes(parameters)
         self._columns = probe_columns(probe_table(parameters))
@@ -243,13 +302,13 @@ class Host:
     def give(self, beats: Bytes) -> None:
         """Send beats of packets, and wait until all are taken, in time for 256 draws."""
         self.core.send(beats)
-        for _ in range(256 * _PASS // 20):
+        for _ in range(256 * self.waits.forward // 20):
             if not self.core.waiting:
                 break
             self.core.run(20)
 
-    def records(self, expected: Sequence[Sequence[int]], clocks: int = _PATIENCE) -> None:
-        """Check the next records, beat by beat."""
+    def records(self, expected: Sequence[Sequence[int]], clocks: int | None = None) -> None:
+        """Check the next records, beat by beat; by default wait as long as anything takes."""
         size = self.parameters.bus_bits // 8
         rows = np.zeros((sum(map(len, expected)), size + 3), np.uint8)
         row = 0
@@ -259,17 +318,17 @@ class Host:
                 rows[row, size : size + 2] = list(((1 << size) - 1).to_bytes(2, "little"))
                 row += 1
             rows[row - 1, size + 2] = 1
-        got = self.core.records(len(rows), clocks)
+        got = self.core.records(len(rows), self.waits.patience if clocks is None else clocks)
         self.compare()
         _same("records", rows.tolist(), got.tolist())
 
     def stopped(self, irq: bool) -> None:
         """Wait until the core has stopped; ``irq`` says whether that raises the interrupt."""
         if irq:
-            self.core.wait_for_irq(True, _PATIENCE)
+            self.core.wait_for_irq(True, self.waits.patience)
             _same("interrupt of STOPPED", True, self.core.irq)
         else:
-            for _ in range(_PATIENCE // 10):
+            for _ in range(self.waits.patience // 10):
                 if self.read("STATUS") & STOPPED:
                     return
             raise Killed("the core does not stop")
@@ -299,7 +358,9 @@ class Host:
         probes, valid, ready = self.core.recorded()
         # A core that takes too much lets the model ask for more than there is.
         count = len(valid)
-        model.feed(transfers(p, np.zeros((count, p.layers[0])), np.zeros(count), 0, 0))
+        blank = count - model.waiting
+        if blank > 0:
+            model.feed(transfers(p, np.zeros((blank, p.layers[0])), np.zeros(blank), 0, 0))
         buffer = model.buffer(_PART)
         for first in range(0, count, _PART):
             part = slice(first, min(first + _PART, count))
@@ -378,6 +439,7 @@ class Checks:
         self._p = parameters
         self._rng = random.Random(seed)  # noqa: S311 - samples, no secrets
         self._seed = seed
+        self._waits = Waits.of(parameters)
         self._map = RegisterMap.of(parameters)
         self._states = random_states(parameters, self._rng)
         self.all = (
@@ -401,7 +463,7 @@ class Checks:
         for check in self.all:
             core = VerilatedCore(library, mutant, self._seed)
             try:
-                host = Host(core, self._p)
+                host = Host(core, self._p, self._waits)
                 check.run(host)
                 core.check()
             except (Killed, Violation) as error:
@@ -409,9 +471,6 @@ class Checks:
             finally:
                 core.close()
         return None
-
-    def _rules(self) -> list[int]:
-        return [0, 1, *([2] if self._p.inference == "exact" else [])]
 
     def _samples(self, count: int, faults: Sequence[str] = ("",)) -> list[Packet]:
         return [
@@ -423,7 +482,7 @@ class Checks:
         p = self._p
         settings = [Settings(shift=p.max_rate_shift), Settings(train=0, logits=1, draws=3)]
         settings += [Settings(), Settings(logits=1, shift=p.max_rate_shift // 2)]
-        settings += [Settings(train=0, logits=1, rule=rule) for rule in self._rules()]
+        settings += [Settings(train=0, logits=1, rule=rule) for rule in _rules(p)]
         settings += [Settings(), Settings(train=0)]
         parts = [(each, self._samples(8)) for each in settings]
         return self._run_parts(State.initial(p), parts, pauses=0.25)
@@ -444,7 +503,7 @@ class Checks:
         First what leaves them as they are, then what changes them least.
         """
         p = self._p
-        settings = [Settings(train=0, logits=1, rule=rule, draws=2) for rule in self._rules()]
+        settings = [Settings(train=0, logits=1, rule=rule, draws=2) for rule in _rules(p)]
         settings += [Settings(shift=shift) for shift in reversed(range(p.max_rate_shift + 1))]
         runs = [
             self._run_parts(
@@ -638,7 +697,7 @@ class Checks:
             Settings(
                 train=rng.choice((0, 0, 1)),
                 logits=1,
-                rule=rng.choice(self._rules()),
+                rule=rng.choice(_rules(p)),
                 draws=rng.choice((1, 2, 5)),
                 shift=rng.randint(0, p.max_rate_shift),
             )
@@ -666,13 +725,13 @@ class Checks:
                 core.hold((None, 0, last_word)[number % 3])
                 host.mode(each)
                 core.send(sample.beats)
-                for _ in range(_PATIENCE // 50):
+                for _ in range(self._waits.patience // 50):
                     if not core.waiting:
                         break
                     core.run(1 if number % 3 else 50)
                 if core.waiting:
                     # Both lists are full: the records that wait hold the core back.
-                    core.run(1000)
+                    core.run(self._waits.held)
                     core.hold(None)
                     host.records(records[taken : number - 1])
                     taken = max(taken, number - 1)
@@ -729,7 +788,7 @@ class Checks:
                 host.write("SAMPLE_LIMIT", _limit(limit))
                 host.write("COMMAND", START)
                 core.send(np.tile(blank, (limit + 3, 1)))
-                core.wait_for_irq(True, limit * _PASS)
+                core.wait_for_irq(True, limit * self._waits.forward)
                 _same("packets behind the limit", 3, core.waiting)
 
         return run
@@ -766,7 +825,7 @@ class Checks:
                 for sample, settings in shown:
                     host.mode(settings)
                     host.give(sample.beats)
-                host.records(records, 256 * _PASS)
+                host.records(records, 256 * self._waits.forward)
                 host.end_lockstep()
 
         return run
@@ -854,7 +913,7 @@ class Checks:
 
     def _resets(self) -> Callable[[Host], None]:
         """A reset at any clock leaves whole samples, or a state that must be accepted."""
-        p, rng = self._p, self._rng
+        p, rng, waits = self._p, self._rng, self._waits
         initial = State.initial(p)
         trials = []
         for trial in range(24):
@@ -865,7 +924,8 @@ class Checks:
             for sample in samples:
                 model.record(sample, settings, 0)
                 states.append(model.state)
-            trials.append((samples, states, rng.randint(1, 500) if trial % 3 else 1500))
+            clocks = rng.randint(1, waits.reset) if trial % 3 else waits.whole
+            trials.append((samples, states, clocks))
 
         def run(host: Host) -> None:
             core = host.core
@@ -878,7 +938,7 @@ class Checks:
                 for sample in samples:
                     core.send(sample.beats)
                 core.run(clocks)
-                _check_reset(host, states, command=number % 2 == 1, whole=clocks == 1500)
+                _check_reset(host, states, command=number % 2 == 1, whole=clocks == waits.whole)
 
         return run
 
@@ -893,15 +953,14 @@ class Checks:
             settings = Settings(train=rng.choice((0, 1, 1)), shift=p.max_rate_shift)
             samples = self._samples(4)
             records = [model.record(each, settings, number) for number, each in enumerate(samples)]
-            trials.append(
-                (cut, rng.randint(1, 400), state, settings, samples, records, model.state)
-            )
+            clocks = rng.randint(1, self._waits.abandoned)
+            trials.append((cut, clocks, state, settings, samples, records, model.state))
 
         def run(host: Host) -> None:
             core = host.core
             core.reset(2)
             for cut, clocks, state, settings, samples, records, end in trials:
-                host.mode(Settings(shift=1))
+                host.mode(Settings(shift=min(1, p.max_rate_shift)))
                 host.write("COMMAND", START)
                 core.send(cut)
                 core.run(clocks)
@@ -1023,7 +1082,7 @@ def _refuse_all(host: Host, cut: Bytes) -> None:
     host.write("COMMAND", START)
     host.give(cut)
     host.write_at(offset["WINDOW_ROW"], 0)
-    host.core.run(_PASS)
+    host.core.run(host.waits.forward)
     host.core.forgive()
     host.write("COMMAND", RESET)
     host.core.reset(0)

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from hdl.verilog import CORE_TOP
 from sim.cli import cli
 from sim.commands import mutate
-from sim.mutation import equivalence, netlist, score
+from sim.mutation import checks, equivalence, netlist, score
+from sim.mutation.checks import Checks, Waits
 from sim.mutation.equivalence import equivalent
 from sim.mutation.netlist import (
     Mutant,
@@ -38,6 +39,9 @@ SMALL = MUTATED.replace(
     input_dropout_bits=0,
     inference="drawn",
 )
+
+#: One whose samples take several times the clocks of those of the default network.
+LONG = SMALL.replace(layers=(64, 16, 2), schedule=())
 
 #: Registers of the core, a bit, and its fault: what comes of it, and by which check.
 PLANTED = {
@@ -193,6 +197,24 @@ def test_core_that_fails_without_a_mutant(
             jobs=1,
             progress=lambda *each: None,
         )
+
+
+def test_waits_of_the_default_network() -> None:
+    """Another number here is another stimulus: published scores would not be repeated."""
+    assert Waits.of(MUTATED) == Waits(
+        patience=6000, forward=400, held=1000, whole=1500, reset=500, abandoned=400
+    )
+
+
+def test_long_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core passes the checks that wait for samples, however long they take."""
+    monkeypatch.setattr(checks, "_LOADED", 2)
+    monkeypatch.setattr(checks, "_CLIPPED", 2)
+    # It sends a packet without each of its bytes, one by one.
+    monkeypatch.setattr(Checks, "_packets", lambda self: lambda host: None)
+    assert Waits.of(LONG).whole > 2 * Waits.of(MUTATED).whole
+    library = plant(LONG, choose(LONG, 1, 1)).library()
+    assert Checks(LONG, 1).first_failure(library, 0) is None
 
 
 def test_choice() -> None:
