@@ -20,6 +20,10 @@ struct Beat {
     uint8_t data[BEAT];
     uint16_t keep;
     uint8_t last;
+
+    bool operator==(const Beat& other) const {
+        return !std::memcmp(data, other.data, BEAT) && keep == other.keep && last == other.last;
+    }
 };
 
 // What a core must never do, whatever it is asked; bits of `Core::violations`.
@@ -81,7 +85,7 @@ struct Core {
             ready.push_back(top.predictions_ready);
         }
         const Beat beat = record_now();
-        if (record_waits && !(top.m_axis_tvalid && !std::memcmp(&beat, &record, sizeof beat)))
+        if (record_waits && !(top.m_axis_tvalid && beat == record))
             violations |= RECORD;
         if (top.m_axis_tvalid && top.m_axis_tready) {
             records.push_back(beat);
