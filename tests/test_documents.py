@@ -162,7 +162,7 @@ def test_probes() -> None:
 def register_rows() -> list[str]:
     """Return the register table of docs/core.md."""
     rows = ["| offset | register | | bits | field | reset | |", "|---|---|---|---|---|---|---|"]
-    for register in RegisterMap.of(Parameters.named("digits").replace(inference="exact")):
+    for register in RegisterMap.of(Parameters.named("digits")):
         start = f"| `{register.offset:#05x}` | `{register.name}` | {register.access.value} "
         rows.append(f"{start}| | | | {register.description} |")
         for field in register.fields:
