@@ -13,6 +13,7 @@ from golden.network import Network
 from golden.parameters import Parameters, named_configurations
 from golden.probes import probe_columns, probe_table, tree_depth
 from golden.state import State
+from hdl.block_rams import block_rams
 from hdl.register_map import RegisterMap
 from sim.data import load_digits
 from sim.training import default_epochs, exact_error, train
@@ -157,6 +158,26 @@ def test_probes() -> None:
     rows = table_rows(text)
     assert rows == expected
     assert list(rows) == list(expected)
+
+
+def test_block_rams() -> None:
+    """Of every network in the table of candidates; what else they differ in takes no blocks."""
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d+F \| (\d+) \| ([\d-]+) \| (\d+) \| (\d+) \|", text, re.MULTILINE)
+    assert len(rows) == 17
+    for count, network, weight_bits, lanes in rows:
+        layers = tuple(map(int, network.split("-")))
+        depth = len(layers) - 1
+        p = Parameters.named("ecp5-25f").replace(
+            layers=layers,
+            weight_bits=int(weight_bits),
+            lanes=int(lanes),
+            draw_bits=1,
+            activation_shifts=(4,) * depth,
+            delta_shifts=(3,) * (depth - 1),
+            update_shifts=(12,) * depth,
+        )
+        assert sum(block_rams(p).values()) == int(count), network
 
 
 def register_rows() -> list[str]:
