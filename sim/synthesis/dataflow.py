@@ -25,7 +25,7 @@ class Way(enum.IntFlag):
     GATED = 4
     #: The bit chose among constants: the number is a table of it.
     CHOSE = 8
-    #: A decision about three bits or more.
+    #: A decision about three bits or more, or the select of a multiplexer of a single net.
     DECIDED = 16
 
 
@@ -261,8 +261,9 @@ class Dataflow:
         elif p == 0:
             # A decision about one bit is that bit, one about two is a gate.
             found = nets((*a, *b))
-            way = (none, Way.GATED, Way.GATED | Way.DECIDED)[max(1, min(len(found), 3)) - 1]
-            yield from ((each, way) for each in found)
+            gate = Way.GATED if len(found) > 1 else none
+            decision = Way.DECIDED if len(found) > 2 else none
+            yield from ((each, gate | decision) for each in found)
 
     def carried(self, bit: int) -> list[int]:
         """Return the nets that a combinational bit carries on; what chooses or decides is none."""

@@ -472,7 +472,8 @@ class _Rule:
             mask = masked(cell)
             if cell.kind in SHIFTERS:
                 kind, data, operand = "shift", cell.ports["A"], cell.ports["B"]
-            elif mask is not None:
+            elif mask is not None and cell.kind != "$or":
+                # An `$or` chooses between the word and all ones.
                 kind = "mask" if cell.kind == "$and" else "sign"
                 data, operand = cell.ports["B" if mask[0] == "A" else "A"], [mask[1]]
             else:
