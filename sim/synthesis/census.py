@@ -46,8 +46,9 @@ def elaborated(rtlil: str, top: str, folder: Path) -> tuple[Census, FlatNetlist]
         folder: Where Yosys works.
 
     Returns:
-        The census after ``proc -norom; flatten; opt_clean``, and the netlist, in which equal cells
-        are merged as well: what is written once may have been repeated for each bit.
+        The census after ``proc -norom; flatten; opt_clean``, and the netlist without the initial
+        content of memories, in which equal cells are merged as well: what is written once may have
+        been repeated for each bit.
 
     Raises:
         SynthesisError: If Yosys is not installed, or fails.
@@ -56,6 +57,8 @@ def elaborated(rtlil: str, top: str, folder: Path) -> tuple[Census, FlatNetlist]
     run_yosys(
         f"read_rtlil design.il\nhierarchy -check -top {top}\n"
         "proc -norom\nflatten -noscopeinfo\nopt_clean\ntee -q -o elaborated.json stat -json\n"
+        # Nobody asks for what memories begin with, and of a large one Yosys writes half.
+        "delete t:$meminit t:$meminit_v2\n"
         "opt_merge\nopt_clean\nwrite_json netlist.json\n",
         folder,
         "elaborate.log",
