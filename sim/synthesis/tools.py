@@ -74,7 +74,8 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path, log: str) -> Non
             check=False,
         )
     if done.returncode != 0:
-        raise SynthesisError(f"{name} failed: {_complaint(folder / log)} (see {log})")
+        # The folder is gone when the message is read: callers work in temporary ones.
+        raise SynthesisError(f"{name} failed: {_complaint(folder / log)}")
 
 
 def run_yosys(script: str, folder: Path, log: str = "yosys.log") -> str:

@@ -220,9 +220,7 @@ def test_word_that_is_written_while_it_is_read_is_unknown(tmp_path: Path) -> Non
 
 
 def test_complaint_of_yosys(tmp_path: Path) -> None:
-    with pytest.raises(
-        SynthesisError, match=r"yosys failed: ERROR: .*none\.v.* \(see yosys\.log\)"
-    ):
+    with pytest.raises(SynthesisError, match=r"^yosys failed: ERROR: [^\n]*none\.v[^\n()]*$"):
         run_yosys("read_verilog none.v\n", tmp_path)
 
 
