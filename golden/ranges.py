@@ -81,7 +81,9 @@ def sum_ranges(parameters: Parameters) -> dict[tuple[str, int], Range]:
     """Return the range of each of :data:`SUMS` in each layer ``1..L`` that has it.
 
     A forward sum has ``f`` fraction bits and counts from its bias on, so that the sums on the way
-    to ``z`` are in the interval too; with exact inference its planes as well.
+    to ``z`` are in the interval too; with exact inference its planes as well. That the gateware's
+    sums are in it is proved formally with drawn weights; those of planes are by section 13 of the
+    contract, where ``forward-sum`` proves only that a sum in the interval is right.
     """
     p = parameters
     g, f, depth = p.draw_fraction_bits, p.accumulator_fraction_bits, p.depth

@@ -165,8 +165,9 @@ PROOFS = (
     ),
     Proof(
         "forward-sum",
-        "the forward sum never overflows, over a list as long as the widest layer",
-        "arithmetic.md, 2 and 6",
+        "sums are base + T * x by every rule; with drawn weights they never overflow, over a list "
+        "as long as the widest layer",
+        "arithmetic.md, 2, 6 and 13",
         forward_sum,
         depth=2,
         assumed="at most as many live entries as inputs",

@@ -133,6 +133,29 @@ class NarrowSum(Accumulate):
 
 class OnesComplement(Select):
     """A negative product is one too small."""
+class CoarseBias(Lane):
+    """In the rule exact, too, a bias has the fraction bits of a drawn weight only."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        bits = PARAMETERS.accumulator_fraction_bits - PARAMETERS.draw_fraction_bits
+        base = m.submodules.accumulate.base
+        with m.If(self.exact6 & self.first6):
+            m.d.comb += base[:bits].eq(0)
+        return m
+
+
+class WrappedPlanes(Lane):
+    """In the rule exact the sum lacks its highest bit."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        total = m.submodules.accumulate.total
+        with m.If(self.accumulate6 & self.exact6):
+            m.d.sync += self.accumulator.eq(total[:-1].as_signed())
+        return m
+
+
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -377,6 +400,9 @@ FAULTS = [
     ("forward-sum", "hdl.lane.Accumulate", NarrowSum),
     ("backward-sum", "hdl.formal.backward.Backward", NarrowPartial),
     ("backward-sum", "hdl.formal.backward.Backward", ForgottenBlocks),
+    ("forward-sum", "hdl.formal.lane.Lane", CoarseBias),
+    ("forward-sum", "hdl.formal.lane.Lane", WrappedPlanes),
+    ("forward-sum", "hdl.lane.Booth", UnsignedPlane),
     ("random-source", "hdl.formal.random_source.RandomSource", ClearedBit),
     ("random-source", "hdl.formal.random_source.RandomSource", LostSave),
     ("axi-lite", "hdl.formal.axi_lite.AxiLite", ImpatientAnswer),
