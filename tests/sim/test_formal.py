@@ -3,10 +3,12 @@
 import json
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from amaranth.hdl import *
+from amaranth.lib.memory import Memory
 
 import sim.commands.formal
 from golden import Parameters
@@ -462,6 +464,47 @@ def test_contradiction_is_found(tmp_path: Path) -> None:
     bench.prove(a == 0, "anything")
     failure = run(bench, tmp_path, 0).failure
     assert failure == "the assumptions contradict each other: nothing is proved"
+
+
+@pytest.mark.parametrize("reset_less", [False, True])
+def test_contradiction_is_found_later(reset_less: bool, tmp_path: Path) -> None:
+    """Assumptions that no run of a few clocks can meet are found, whatever the induction's length.
+
+    A reset, with which a counter begins anew, does not hide it.
+    """
+    bench = Bench()
+    count = Signal(8, reset_less=reset_less)
+    bench.module.d.sync += count.eq(count + 1)
+    bench.assume(count < 3)
+    bench.prove(count < 3, "it does not count to 3")
+    failure = run(bench, tmp_path, 1).failure
+    assert failure == "the assumptions contradict each other within 20 clocks: nothing is proved"
+
+
+def counter() -> Bench:
+    bench = Bench()
+    count = Signal(8)
+    bench.module.d.sync += count.eq(count + 1)
+    bench.prove(count == 0, "it does not count")
+    return bench
+
+
+def memory() -> Bench:
+    bench = Bench()
+    m = bench.module
+    m.submodules.memory = words = Memory(shape=4, depth=8, init=[])
+    write, read = words.write_port(), words.read_port(domain="comb")
+    for name, signal in (("en", write.en), ("at", write.addr), ("to", write.data)):
+        m.d.comb += signal.eq(bench.free(signal.shape(), name))
+    m.d.comb += read.addr.eq(bench.free(read.addr.shape(), "from"))
+    bench.prove(read.data == 0, "it is empty")
+    return bench
+
+
+@pytest.mark.parametrize("bench", [counter, memory])
+def test_state_without_induction(bench: Callable[[], Bench], tmp_path: Path) -> None:
+    failure = run(bench(), tmp_path, 0).failure
+    assert failure == "it has registers or memories: without induction nothing is proved"
 
 
 def test_reachable_later_only(tmp_path: Path) -> None:
