@@ -265,3 +265,9 @@ NETWORKS = {
     "digits-binary": _DIGITS.replace(connect="binary", draw_steps=1, draw_bits=8),
     "digits-exact": _DIGITS.replace(inference="exact", quantizer="stochastic"),
 }
+
+#: What those of them are that do not ship.
+VARIANTS = {
+    "digits-binary": "`digits` with binary connect",
+    "digits-exact": "`digits` with exact inference and the stochastic quantizer",
+}

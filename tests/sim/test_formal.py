@@ -133,8 +133,6 @@ class NarrowSum(Accumulate):
         return m
 
 
-class OnesComplement(Select):
-    """A negative product is one too small."""
 class CoarseBias(Lane):
     """In the rule exact, too, a bias has the fraction bits of a drawn weight only."""
 
@@ -158,6 +156,8 @@ class WrappedPlanes(Lane):
         return m
 
 
+class OnesComplement(Select):
+    """A negative product is one too small."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -400,11 +400,11 @@ FAULTS = [
     ("write-back", "hdl.lane.UpdateWeight", MissingClip),
     ("write-back", "hdl.formal.lane.Lane", LaterWeight),
     ("forward-sum", "hdl.lane.Accumulate", NarrowSum),
-    ("backward-sum", "hdl.formal.backward.Backward", NarrowPartial),
-    ("backward-sum", "hdl.formal.backward.Backward", ForgottenBlocks),
     ("forward-sum", "hdl.formal.lane.Lane", CoarseBias),
     ("forward-sum", "hdl.formal.lane.Lane", WrappedPlanes),
     ("forward-sum", "hdl.lane.Booth", UnsignedPlane),
+    ("backward-sum", "hdl.formal.backward.Backward", NarrowPartial),
+    ("backward-sum", "hdl.formal.backward.Backward", ForgottenBlocks),
     ("random-source", "hdl.formal.random_source.RandomSource", ClearedBit),
     ("random-source", "hdl.formal.random_source.RandomSource", LostSave),
     ("axi-lite", "hdl.formal.axi_lite.AxiLite", ImpatientAnswer),
@@ -572,6 +572,8 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("quantize", ["one", "two"], True),
     ]
     assert report["networks"]["one"] == PARAMETERS.to_dict()
+    # What the page of all proofs says of its networks is not said of others.
+    assert "digits" not in Path("nomul-out/formal/formal.md").read_text()
     assert sorted(path.name for path in Path("nomul-out/formal").iterdir()) == [
         ".nomul",
         "formal.json",
@@ -586,6 +588,24 @@ def test_command_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         command("--config", "one.toml", "--only", "quantize")
     assert Path("nomul-out/formal/quantize-one.vcd").is_file()
     assert not json.loads(Path("nomul-out/formal/formal.json").read_text())["results"][0]["proved"]
+
+
+@pytest.mark.usefixtures("_in_folder")
+def test_names_with_spaces() -> None:
+    """Benches that differ are proved apart, whatever their networks are called."""
+    Path("my a.toml").write_text(PARAMETERS.to_toml())
+    Path("my b.toml").write_text(OTHER.to_toml())
+    command("--config", "my a.toml", "--config", "my b.toml", "--only", "connect", "--jobs", "2")
+    report = json.loads(Path("nomul-out/formal/formal.json").read_text())
+    assert [each["networks"] for each in report["results"]] == [["my a"], ["my b"]]
+
+
+@pytest.mark.usefixtures("_in_folder")
+def test_nothing_to_prove() -> None:
+    Path("other.toml").write_text(OTHER.to_toml())
+    with pytest.raises(FormalError, match=r"^nothing to prove: no unit of booth is in other$"):
+        command("--config", "other.toml", "--only", "booth")
+    assert not Path("nomul-out").exists()
 
 
 @pytest.mark.usefixtures("_in_folder")
