@@ -11,7 +11,6 @@ def booth(p: Parameters) -> Bench:
     """For every weight, all planes at once."""
     bench = Bench()
     weight = bench.free(signed(p.weight_bits), "weight")
-    bench.assume(within(weight, p.weight_max))
     step = p.draw_steps
     total = Const(0)
     for plane in range(p.planes):

@@ -13,7 +13,6 @@ def connect(p: Parameters) -> Bench:
     unit = bench.unit(Connect(p))
     q, g, fraction = p.draw_shift, p.draw_fraction_bits, p.weight_fraction_bits
     rb = p.draw_bits if p.draw == "stochastic" else 0
-    bench.assume(within(unit.weight, p.weight_max))
 
     def drawn(r: Value | int) -> Value:
         if p.connect == "binary":

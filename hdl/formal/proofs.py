@@ -61,7 +61,7 @@ class Proof:
         claim: What is proved, in a line.
         source: Where the contract says it.
         bench: Builds the bench for a network.
-        assumed: What is assumed of the unit's inputs beside their formats.
+        assumed: All that is assumed of the unit's inputs, beside their widths.
         depth: Clocks of the induction: the claims hold in the first ``depth`` clocks, and whenever
             they have held for ``depth`` clocks they hold in the next. 0: there is no state.
         applies: Whether a network has the unit.
@@ -106,9 +106,16 @@ PROOFS = (
         "total = base + T * x",
         "arithmetic.md, 6",
         accumulate,
-        assumed="the sum fits",
+        assumed="T is in its range; the sum fits",
     ),
-    Proof("select", "product = T * d", "arithmetic.md, 8", select, depth=2),
+    Proof(
+        "select",
+        "product = T * d",
+        "arithmetic.md, 8",
+        select,
+        depth=2,
+        assumed="T and d are in their ranges",
+    ),
     Proof(
         "relu",
         "the activation is the sum's positive part, rounded up, saturated",
@@ -116,6 +123,7 @@ PROOFS = (
         relu,
         depth=2,
         applies=_hidden,
+        assumed="the layer is a hidden one",
     ),
     Proof(
         "hidden-delta",
@@ -123,6 +131,7 @@ PROOFS = (
         "arithmetic.md, 8",
         hidden_delta,
         applies=_hidden,
+        assumed="the layer is not the first",
     ),
     Proof(
         "quantize",
@@ -136,12 +145,14 @@ PROOFS = (
         "arithmetic.md, 9",
         gradient,
         depth=3,
+        assumed="d and e are in their ranges; layer and rate shift are the network's",
     ),
     Proof(
         "bias-increment",
         "the increment of a bias never overflows",
         "arithmetic.md, 9",
         bias_increment,
+        assumed="d is in its range; the rate shift is the network's",
     ),
     Proof(
         "update-weight",
@@ -161,7 +172,8 @@ PROOFS = (
         "arithmetic.md, 9; architecture.md, 6",
         write_back,
         depth=4,
-        assumed="the host loads words that fit",
+        assumed="words that are read, or loaded by the host, are in their ranges; a plane is one "
+        "of the weight",
     ),
     Proof(
         "forward-sum",
@@ -170,7 +182,8 @@ PROOFS = (
         "arithmetic.md, 2, 6 and 13",
         forward_sum,
         depth=2,
-        assumed="at most as many live entries as inputs",
+        assumed="words are in their ranges; at most as many live entries as inputs; a block has "
+        "one rule; in the rule exact sums fit",
     ),
     Proof(
         "backward-sum",
@@ -179,7 +192,8 @@ PROOFS = (
         backward_sum,
         depth=4,
         applies=_hidden,
-        assumed="blocks of a column in order, 4 clocks apart; padding lanes are 0",
+        assumed="steps are of the layout, products in their ranges; blocks of a column in order, "
+        "4 clocks apart; padding lanes are 0",
     ),
     Proof(
         "random-source",
@@ -187,7 +201,7 @@ PROOFS = (
         "arithmetic.md, 4",
         random_source,
         depth=2,
-        assumed="no state of 0 from the host",
+        assumed="no state of 0 from the host; slots are those that there are",
     ),
     Proof(
         "axi-lite",
@@ -209,7 +223,8 @@ PROOFS = (
         "packets.md; AXI4-Stream",
         prediction_stream,
         depth=3,
-        assumed="a prediction waits; meanwhile logits are those of the next sample",
+        assumed="a prediction waits; meanwhile logits are those of the next sample; logits are "
+        "of the output layer's units",
     ),
     Proof(
         "loader",
@@ -217,8 +232,9 @@ PROOFS = (
         "architecture.md, 4",
         loader,
         depth=1,
-        assumed="pixels ascend; a list is released when it is complete",
         reduce=_few_inputs,
+        assumed="pixels ascend; the words of a sample are all for training or none; a list is "
+        "released when it is complete",
     ),
     Proof(
         "walker",
@@ -234,7 +250,8 @@ PROOFS = (
         "arithmetic.md, 7 and 13",
         loss,
         depth=4,
-        assumed="units ascend, at most 256 passes; cleared when all have gone through",
+        assumed="sums are in their range; units of the output layer ascend; at most 256 passes, "
+        "the first not added; cleared when all have gone through",
     ),
     Proof(
         "drain",
@@ -243,16 +260,17 @@ PROOFS = (
         drain,
         depth=7,
         applies=_hidden,
-        assumed="blocks in order, 7 clocks after the last one has drained",
         reduce=_few_lanes,
+        assumed="blocks in order, 7 clocks after the last one has drained; cleared only then, "
+        "and never with a block",
     ),
     Proof(
         "window",
         "whole rows only, of words that fit; no random state of 0",
         "core.md, Window",
         window,
-        assumed="an access holds until it is done",
         depth=3,
+        assumed="an access holds until it is done; meanwhile nothing is set, and no row lost",
     ),
 )
 
