@@ -35,9 +35,10 @@ contract with plain arithmetic, products included, at the full size of the netwo
 the solver takes too long the table says at what smaller size.
 
 A proof of a unit rests on what it assumes of its neighbours; much of that is what another proof
-claims of them. Assumptions must leave something to prove: with state, a run of {ASSUMED_CLOCKS} clocks
-without a reset must meet them, or the proof fails. Every proof that ships is shown able to fail:
-`tests/sim/test_formal.py` plants faults in the units, which the solver must find.
+claims of them. Assumptions must leave something to prove: with state, a run of
+{ASSUMED_CLOCKS} clocks without a reset must meet them, or the proof fails. Every proof that ships
+is shown able to fail: `tests/sim/test_formal.py` plants faults in the units, which the solver must
+find.
 """
 
 
