@@ -233,7 +233,7 @@ def test_unknown_cells_are_not_passed_over() -> None:
 
 
 def test_yosys_refuses(tmp_path: Path) -> None:
-    with pytest.raises(SynthesisError, match=r"^yosys failed: ERROR: .*nowhere.*yosys\.log\)$"):
+    with pytest.raises(SynthesisError, match=r"^yosys failed: ERROR: .*nowhere"):
         run_yosys("read_verilog nowhere.v\n", tmp_path)
 
 
