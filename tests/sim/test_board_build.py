@@ -284,6 +284,7 @@ def test_command_where_a_seed_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ]
     assert (out / f"{ULX3S_TOP}.bit").read_bytes() == b"\2"
     assert [each.name for each in sorted(out.glob("nextpnr*"))] == [
+        "nextpnr-seed1.log",
         "nextpnr-seed2.json",
         "nextpnr-seed2.log",
     ]

@@ -138,7 +138,7 @@ def test_a_seed_that_fails(
 
     def place(netlist: Synthesis, target: Target, seed: int) -> Placement:
         if seed == 2:
-            raise SynthesisError(fault)
+            raise SynthesisError(fault, "whole log")
         return Placement(tmp_path, seed, 80.0 + seed, None, {})
 
     netlist = Synthesis(tmp_path, {}, Resources(10, 20, 1, 0))
@@ -159,8 +159,29 @@ def test_a_seed_that_fails(
     shown = fault.replace("|", "\\|")
     assert f"| 2 | {UNMEASURED} | {shown} |" in (out / "synth.md").read_text()
     assert [each.name for each in sorted(out.glob("nextpnr*"))] == [
-        f"nextpnr-seed{seed}.{kind}" for seed in (1, 3) for kind in ("json", "log")
+        "nextpnr-seed1.json",
+        "nextpnr-seed1.log",
+        "nextpnr-seed2.log",
+        "nextpnr-seed3.json",
+        "nextpnr-seed3.log",
     ]
+    assert (out / "nextpnr-seed2.log").read_text() == "whole log"
+
+
+def test_no_seed_that_does_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The areas are written, and the command fails."""
+
+    def place(*arguments: object) -> Placement:
+        raise SynthesisError("no route")
+
+    (tmp_path / mapping.LOG).touch()
+    netlist = Synthesis(tmp_path, {}, Resources(10, 20, 1, 0))
+    monkeypatch.setattr("sim.commands.synth.synthesize", lambda *arguments, **options: netlist)
+    monkeypatch.setattr("sim.commands.synth.place", place)
+    with pytest.raises(SynthesisError, match=r"^no seed could be placed and routed; use more"):
+        synth(tmp_path, "--seeds", "2")
+    report = json.loads((tmp_path / "nomul-out" / "synth-tiny" / "synth.json").read_text())
+    assert report["families"]["ecp5"]["luts"] == 10
 
 
 def test_placer(tmp_path: Path) -> None:
