@@ -16,7 +16,8 @@ from golden.clocked import transfers
 from golden.parameters import ParameterError, Parameters
 from golden.state import State
 from hdl.verilog import Generated, generate
-from sim.commands.common import say_faults, write_json
+from sim.commands.common import write_json
+from sim.commands.synth import say_faults
 from sim.data import DataError, Dataset, load
 from sim.harness import Trainer, library
 from sim.lockstep import payloads_of

@@ -19,8 +19,8 @@ from sim.board.build import (
     sample_bytes,
     serial_divisor,
 )
-from sim.commands.common import Setup, console, say_faults, say_output, versions, write_json
-from sim.commands.synth import fitting_dataset, mean_clocks
+from sim.commands.common import Setup, console, say_output, versions, write_json
+from sim.commands.synth import fitting_dataset, mean_clocks, say_faults
 from sim.export.project import python_driver
 from sim.output import output_folder
 from sim.synthesis import mapping, placement

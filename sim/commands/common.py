@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -23,7 +23,6 @@ from rich.progress import (
 from golden.checkpoint import Checkpoint, CheckpointError
 from golden.parameters import Parameters
 from golden.state import State
-from sim.synthesis.placement import Placement
 
 console = Console(highlight=False)
 
@@ -144,13 +143,6 @@ def first_of(faults: Sequence[str]) -> str:
     """Return the first fault, and how many more there are."""
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     return f"{faults[0]}{more}"
-
-
-def say_faults(placements: Iterable[Placement]) -> None:
-    """Print the seeds that failed, and why, to stderr."""
-    for each in placements:
-        if each.fault is not None:
-            click.echo(f"nomul: seed {each.seed} has no figures: {each.fault}", err=True)
 
 
 def say_output(path: Path) -> None:

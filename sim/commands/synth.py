@@ -1,9 +1,10 @@
 """What ``nomul synth`` does: the gateware in an FPGA's tools."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
+import click
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -16,7 +17,6 @@ from sim.commands.common import (
     Setup,
     console,
     sample_bars,
-    say_faults,
     say_output,
     show_samples,
     versions,
@@ -95,6 +95,13 @@ def synth(
             "no seed could be placed and routed; use more --seeds, fewer --lanes, a larger "
             "--device or another --placer"
         )
+
+
+def say_faults(placements: Iterable[Placement]) -> None:
+    """Print the seeds that failed, and why, to stderr."""
+    for each in placements:
+        if each.fault is not None:
+            click.echo(f"nomul: seed {each.seed} has no figures: {each.fault}", err=True)
 
 
 def _describe(parameters: Parameters) -> str:
