@@ -84,9 +84,10 @@ class Waits:
         All small networks have the same, those of the default one, so that their scores compare.
         """
         p = parameters
-        forward = _most_clocks(p, Settings(train=0))
+        # By the rule sampled, and by the others.
+        forward, *others = (_most_clocks(p, Settings(train=0, rule=rule)) for rule in _rules(p))
         train = _most_clocks(p, Settings())
-        slowest = max(train, *(_most_clocks(p, Settings(train=0, rule=rule)) for rule in _rules(p)))
+        slowest = max(train, forward, *others)
         return cls(
             patience=max(6000, 12 * slowest),
             forward=max(400, 3 * forward),
