@@ -29,6 +29,10 @@ class Way(enum.IntFlag):
     DECIDED = 16
 
 
+#: Ways of what only chooses or decides.
+CONTROL = Way.CHOSE | Way.DECIDED
+
+
 class UnknownCellError(ValueError):
     """A cell that is not in the table."""
 
@@ -46,7 +50,7 @@ DECISIONS = (
     *("$logic_not", "$logic_and", "$logic_or"),
     *("$reduce_and", "$reduce_or", "$reduce_xor", "$reduce_xnor", "$reduce_bool"),
 )
-_MEMORIES = ("$memrd_v2", "$memwr_v2", "$meminit_v2", "$meminit")
+_MEMORIES = ("$memrd_v2", "$memwr_v2")
 
 
 def constant(bits: Iterable[Bit]) -> bool:
@@ -166,6 +170,13 @@ class Dataflow:
                 stack.extend(behind)
             yield root, len(leaves), frozenset(selecting)
 
+    @cached_property
+    def _gates(self) -> frozenset[Cell]:
+        """Multiplexers of a single net."""
+        return frozenset(
+            cell for cell in self.netlist.of(*SELECTS) if flag((*cell.ports["A"], *cell.ports["B"]))
+        )
+
     def _selected(self, cell: Cell) -> set[Cell]:
         """Return the multiplexers that a multiplexer selects from."""
         drivers = (self._driver(bit) for port in "AB" for bit in cell.ports[port])
@@ -243,9 +254,8 @@ class Dataflow:
         elif cell in self.table_selects:
             yield from ((source, Way.CHOSE) for source in self.table_selects[cell])
         elif cell.kind in SELECTS:
-            for case in range(0, len(a) + len(b), len(a)):
-                yield (*a, *b)[case + p], none
-            if flag((*a, *b)):
+            yield from ((each, none) for each in (*a, *b)[p :: len(a)])
+            if cell in self._gates:
                 # Which of the two gates the other cannot be told.
                 yield from ((each, Way.GATED | Way.DECIDED) for each in ports["S"])
         elif cell.kind in SHIFTERS:
@@ -267,9 +277,8 @@ class Dataflow:
 
     def carried(self, bit: int) -> list[int]:
         """Return the nets that a combinational bit carries on; what chooses or decides is none."""
-        passed = Way.CHOSE | Way.DECIDED
         return [
-            each for each, way in self._behind(bit) if isinstance(each, int) and not way & passed
+            each for each, way in self._behind(bit) if isinstance(each, int) and not way & CONTROL
         ]
 
     @cached_property

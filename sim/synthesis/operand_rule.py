@@ -9,6 +9,7 @@ from functools import cached_property
 
 from sim.synthesis.dataflow import (
     ADDERS,
+    CONTROL,
     DECISIONS,
     MASKABLE,
     SHIFTERS,
@@ -413,9 +414,8 @@ class _Rule:
 
     def _numbers(self, bits: Iterable[Bit]) -> set[int]:
         """Return the sources of a number, but those that only choose or decide."""
-        passed = Way.CHOSE | Way.DECIDED
         return {
-            source for bit in bits for source, way in self._flow.sources(bit) if not way & passed
+            source for bit in bits for source, way in self._flow.sources(bit) if not way & CONTROL
         }
 
     # Memories: a sum that waits in one stays in place; none is a table.
